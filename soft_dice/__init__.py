@@ -1,0 +1,6 @@
+"""Soft multiclass Dice: the reference in NumPy that the Gluon and Caffe plugins share."""
+from .loss import soft_dice_loss, soft_dice_loss_vjp, soft_dice_score
+from .metrics import hard_dice
+from .options import DiceOptions
+
+__all__ = ['DiceOptions', 'hard_dice', 'soft_dice_loss', 'soft_dice_loss_vjp', 'soft_dice_score']

@@ -1,0 +1,131 @@
+"""Stages 1 and 3: from pixels to counts, and from the counts' derivatives back to the pixels.
+
+Everything here is linear in the number of pixels and knows nothing of how counts become a loss.
+Each backward stands beside its forward.
+"""
+from typing import Callable, NamedTuple, Tuple
+
+import numpy as np
+
+from .inputs import Pixels
+from .options import DiceOptions
+
+
+class Counts(NamedTuple):
+    """Sums over the pixels, each (N, C) float64, with m the pixel weight and k the exponent.
+
+    intersection : sum m p g, or sum m (p + g - |p - g|) / 2
+    pred_sum : sum m p^k
+    label_sum : sum m g^k
+    """
+
+    intersection: np.ndarray
+    pred_sum: np.ndarray
+    label_sum: np.ndarray
+
+
+CountsVJP = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def count(pixels: Pixels, options: DiceOptions) -> Tuple[Counts, CountsVJP]:
+    """Stage 1, and stage 3 as the closure ``vjp``.
+
+    Returns
+    -------
+    counts : Counts
+    vjp : (d_intersection (N, C), d_pred_sum (N, C)) -> d_pred (N, C, P) in pred's dtype
+
+    Raises
+    ------
+    ValueError : a negative prediction under a fractional exponent, which has no real power.
+    """
+    pred, label, mask = pixels
+    dtype = pred.dtype
+    k = options.exponent
+    z = _without_ignored(pixels, options.activation)
+    p = activate(z, options.activation)
+    _check_power(p, k)
+    g = label if label.ndim == 3 else one_hot(label, pred.shape[1], dtype)
+    m = np.ones((1, 1, 1), dtype) if mask is None else mask
+
+    overlap, overlap_derivative = overlap_of(p, g, options.overlap)
+    counts = Counts(
+        intersection=np.sum(m * overlap, axis=2, dtype=np.float64),
+        pred_sum=np.sum(m * p ** k, axis=2, dtype=np.float64),
+        label_sum=np.sum(m * g ** k, axis=2, dtype=np.float64))
+
+    def vjp(d_intersection: np.ndarray, d_pred_sum: np.ndarray) -> np.ndarray:
+        d_intersection = d_intersection.astype(dtype)[:, :, None]
+        d_pred_sum = d_pred_sum.astype(dtype)[:, :, None]
+        d_p = m * (d_intersection * overlap_derivative + d_pred_sum * k * p ** (k - 1))
+        return activate_vjp(p, d_p, options.activation)
+
+    return counts, vjp
+
+
+def activate(z: np.ndarray, activation: str) -> np.ndarray:
+    """p of z, over the class axis 1.
+
+    softmax : p_c = exp(z_c) / sum_j exp(z_j)
+    sigmoid : p = 1 / (1 + exp(-z))
+    none : p = z
+    """
+    if activation == 'softmax':
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+    if activation == 'sigmoid':
+        e = np.exp(-np.abs(z))  # never overflows
+        return np.where(z >= 0, 1, e) / (1 + e)
+    return z
+
+
+def activate_vjp(p: np.ndarray, d_p: np.ndarray, activation: str) -> np.ndarray:
+    """dz of dp, for p = activate(z).
+
+    softmax : dz_c = p_c (dp_c - sum_j p_j dp_j)
+    sigmoid : dz = p (1 - p) dp
+    none : dz = dp
+    """
+    if activation == 'softmax':
+        return p * (d_p - np.sum(p * d_p, axis=1, keepdims=True))
+    if activation == 'sigmoid':
+        return p * (1 - p) * d_p
+    return d_p
+
+
+def overlap_of(p: np.ndarray, g: np.ndarray, overlap: str) -> Tuple[np.ndarray, np.ndarray]:
+    """How much of p and g coincides, and its derivative with respect to p.
+
+    product : p g, g
+    l1 : (p + g - |p - g|) / 2, (1 - sign(p - g)) / 2
+    """
+    if overlap == 'product':
+        return p * g, g
+    return (p + g - np.abs(p - g)) / 2, (1 - np.sign(p - g)) / 2
+
+
+def one_hot(label: np.ndarray, num_classes: int, dtype: np.dtype) -> np.ndarray:
+    """(N, P) indices as (N, C, P), all zero where -1; for one channel the label itself."""
+    first = 1 if num_classes == 1 else 0
+    classes = np.arange(first, first + num_classes).reshape(1, -1, 1)
+    return (label[:, None, :] == classes).astype(dtype)
+
+
+def _without_ignored(pixels: Pixels, activation: str) -> np.ndarray:
+    """The prediction with zeros where it counts nowhere, so that a NaN there has no effect."""
+    pred, _, mask = pixels
+    if mask is None:
+        return pred
+    void = mask == 0
+    if activation == 'softmax':  # a pixel's classes stand or fall together
+        void = void.all(axis=1, keepdims=True)
+    return np.where(void, pred.dtype.type(0), pred)
+
+
+def _check_power(p: np.ndarray, exponent: float) -> None:
+    if exponent != int(exponent) and (p < 0).any():
+        where = tuple(int(i) for i in np.argwhere(p < 0)[0])
+        raise ValueError(f'a negative prediction has no power {exponent:g}: with activation='
+                         "'none' use predictions in [0, 1] or a whole exponent, for example 2; "
+                         f'got {p[where]} in sample {where[0]}, class {where[1]}, '
+                         f'pixel {where[2]}')

@@ -1,0 +1,174 @@
+"""Is a backward the gradient of its forward?  A checker for any function with a vjp.
+
+It knows nothing of losses.  A *function with a vjp* takes a float64 array and returns its value
+(any shape) and ``vjp``, which takes an upstream array of the value's shape to a gradient of the
+argument's shape::
+
+    result = check_gradient(lambda x: (np.sin(x), lambda upstream: upstream * np.cos(x)), x)
+    assert_gradient(result, tolerance=1e-8)
+
+Errors are relative norms, ||a - n|| / max(||a||, ||n||), never absolute: gradients of a mean over
+pixels are about 1/pixels, and any absolute tolerance would accept zeros for them.
+"""
+from typing import Any, Callable, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+VJP = Callable[[np.ndarray], np.ndarray]
+Function = Callable[[np.ndarray], Tuple[np.ndarray, VJP]]
+Difference = Callable[[np.ndarray], float]
+
+
+class GradcheckResult(NamedTuple):
+    """What was found.
+
+    error : relative norm of analytic minus numeric derivative; inf where either is not finite.
+    worst : index into x of the element that is most wrong.
+    analytic, numeric : derivative of sum(upstream * value) with respect to that element.
+    checked : 'directions' or 'elements', what ``error`` was measured over.
+    note : why error is infinite without a comparison; empty otherwise.
+    """
+
+    error: float
+    worst: Tuple[int, ...]
+    analytic: float
+    numeric: float
+    checked: str
+    note: str = ''
+
+    def __str__(self) -> str:
+        return (f'relative error {self.error:.3g} over {self.checked}; worst element {self.worst}: '
+                f'analytic {self.analytic:.9g}, numeric {self.numeric:.9g}'
+                + (f'; {self.note}' if self.note else ''))
+
+
+def relative_error(a: np.ndarray, b: np.ndarray) -> float:
+    """||a - b|| / max(||a||, ||b||); 0 where both are zero, inf where one is not finite."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f'a and b must have one shape; got {a.shape} and {b.shape}')
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return float('inf')
+    size = max(np.linalg.norm(a), np.linalg.norm(b))
+    return float(np.linalg.norm(a - b) / size) if size else 0.0
+
+
+def check_gradient(function: Function, x: np.ndarray, upstream: Optional[np.ndarray] = None,
+                   step: float = 1e-3, directions: int = 8, every_element: bool = False,
+                   accept: float = 1e-8, seed: int = 0) -> GradcheckResult:
+    """Compare ``function``'s vjp with finite differences of its value.
+
+    Derivatives along ``directions`` random +-1 vectors are compared, by a 4-point stencil.  That
+    is cheap at any size.  Where ``every_element`` is asked for each element is differentiated by
+    itself; where the directions disagree by more than ``accept`` the worst element is looked for.
+
+    Parameters
+    ----------
+    function : x -> (value, vjp).
+    x : float64, any shape.  Not modified.
+    upstream : shape of the value; by default random, so that a vjp that ignores it is found out.
+    step : of the stencil (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12 h.
+
+    Returns
+    -------
+    GradcheckResult.  Nothing is asserted here.
+
+    Raises
+    ------
+    ValueError : x is empty or not float64; in float32 differences drown in rounding.
+    """
+    x = np.asarray(x)
+    if x.dtype != np.float64 or x.size == 0:
+        raise ValueError('x must be a non-empty float64 array, for example x.astype("float64"); '
+                         f'got {x.dtype} of shape {x.shape}')
+    rng = np.random.RandomState(seed)
+    value, vjp = function(x.copy())
+    if upstream is None:
+        upstream = rng.uniform(0.5, 1.5, np.shape(value)) * rng.choice([-1.0, 1.0], np.shape(value))
+    upstream = np.asarray(upstream, dtype=np.float64)
+    gradient = np.array(vjp(upstream), dtype=np.float64)
+    problem = _misbehaviour(vjp, upstream, gradient, x.shape)
+    if problem:
+        return GradcheckResult(float('inf'), (0,) * x.ndim, float('nan'), float('nan'), 'vjp',
+                               problem)
+
+    def difference(direction: np.ndarray) -> float:
+        def at(t: float) -> float:
+            return float(np.sum(upstream * function(x + t * step * direction)[0]))
+        return (at(-2) - 8 * at(-1) + 8 * at(1) - at(2)) / (12 * step)
+
+    if every_element:
+        return _elements(gradient, difference)
+    lines = rng.choice([-1.0, 1.0], (directions,) + x.shape)
+    analytic = np.array([np.sum(gradient * line) for line in lines])
+    error = relative_error(analytic, np.array([difference(line) for line in lines]))
+    if error <= accept:
+        worst = _index(np.argmax(np.abs(gradient)), x.shape)
+    else:
+        worst = _worst_element(gradient, difference, rng)
+    return GradcheckResult(error, worst, float(gradient[worst]),
+                           difference(_unit(x.shape, worst)), 'directions')
+
+
+def assert_gradient(result: GradcheckResult, tolerance: float) -> None:
+    """Raise AssertionError unless ``result.error <= tolerance``."""
+    if not result.error <= tolerance:
+        raise AssertionError(f'the backward is not the gradient of the forward: {result} '
+                             f'(tolerance {tolerance:g})')
+
+
+def _misbehaviour(vjp: VJP, upstream: np.ndarray, gradient: np.ndarray,
+                  shape: Tuple[int, ...]) -> str:
+    """What no gradient may do, whatever its value."""
+    if gradient.shape != shape:
+        return f'the gradient must have the shape of x, {shape}; got {gradient.shape}'
+    if relative_error(np.array(vjp(upstream)), gradient) != 0 and np.isfinite(gradient).all():
+        return 'a second call of vjp with the same upstream gave another gradient'
+    if relative_error(np.array(vjp(-3 * upstream)), -3 * gradient) > 1e-12 \
+            and np.isfinite(gradient).all():
+        return 'the gradient does not scale with upstream: -3 * upstream must give -3 * gradient'
+    return ''
+
+
+def _elements(gradient: np.ndarray, difference: Difference) -> GradcheckResult:
+    numeric = np.empty_like(gradient)
+    for index in np.ndindex(*gradient.shape):
+        numeric[index] = difference(_unit(gradient.shape, index))
+    gap = np.abs(gradient - numeric)
+    worst = _index(np.argmax(np.where(np.isfinite(gap), gap, np.inf)), gap.shape)
+    return GradcheckResult(relative_error(gradient, numeric), worst, float(gradient[worst]),
+                           float(numeric[worst]), 'elements')
+
+
+def _worst_element(gradient: np.ndarray, difference: Difference, rng: np.random.RandomState
+                   ) -> Tuple[int, ...]:
+    """Descend into the half of the elements that disagrees more, until one is left."""
+    candidates = np.arange(gradient.size)
+    while len(candidates) > 1:
+        halves = np.array_split(candidates, 2)
+        gaps = [_gap(half, gradient, difference, rng) for half in halves]
+        candidates = halves[int(gaps[1] > gaps[0])]
+    return _index(candidates[0], gradient.shape)
+
+
+def _gap(elements: np.ndarray, gradient: np.ndarray, difference: Difference,
+         rng: np.random.RandomState, tries: int = 3) -> float:
+    """How far analytic and numeric derivative are apart over some elements."""
+    total = 0.0
+    for _ in range(tries):
+        line = np.zeros(gradient.size)
+        line[elements] = rng.choice([-1.0, 1.0], len(elements))
+        line = line.reshape(gradient.shape)
+        gap = np.sum(gradient * line) - difference(line)
+        total += gap ** 2 if np.isfinite(gap) else np.inf
+    return total
+
+
+def _index(flat: Any, shape: Tuple[int, ...]) -> Tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(flat, shape))
+
+
+def _unit(shape: Tuple[int, ...], index: Tuple[int, ...]) -> np.ndarray:
+    unit = np.zeros(shape)
+    unit[index] = 1.0
+    return unit

@@ -1,0 +1,152 @@
+"""From the arrays a caller has to the one form the stages work on, refusing what makes no sense.
+
+Whatever the number of dimensions and wherever the class axis, the stages see N samples, C classes
+and P pixels.  Shapes never broadcast, and nothing here writes into an array it was given.
+"""
+from typing import NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from .options import DiceOptions
+
+
+class Pixels(NamedTuple):
+    """One checked batch.
+
+    pred : (N, C, P) float32 or float64, before the activation.
+    label : (N, P) integers, -1 where ignored; or (N, C, P) dense in pred's dtype, 0 where ignored.
+    mask : (N, 1, P) or (N, C, P) pixel weights in pred's dtype, 0 where ignored; None is all ones.
+    """
+
+    pred: np.ndarray
+    label: np.ndarray
+    mask: Optional[np.ndarray]
+
+
+def prepare(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
+            pixel_weight: Optional[np.ndarray] = None) -> Pixels:
+    """Check a batch against the options and bring it into (N, C, P) form.
+
+    Raises
+    ------
+    ValueError : shapes, dtypes or values outside what :func:`soft_dice.soft_dice_loss` documents.
+    """
+    pred = _floating(pred)
+    _check_pred_shape(pred.shape, options.axis)
+    axis = options.axis % pred.ndim
+    if options.sparse_label:
+        label = _one_value_per_pixel('label', np.asarray(label), pred.shape, axis)
+        flat_label, valid = _index_label(label, pred.shape[axis], options.ignore_label)
+    else:
+        label = np.asarray(label)
+        if label.shape != pred.shape:
+            raise ValueError('a dense label (sparse_label=False) must have the shape of pred, '
+                             f'{pred.shape}; got {label.shape}')
+        _check_dense(label, options.ignore_label)
+        flat_label, valid = _dense_label(_flatten(label, axis), pred.dtype, options.ignore_label)
+    mask = None if valid is None else valid.astype(pred.dtype)
+    if pixel_weight is not None:
+        weight = _one_value_per_pixel('pixel_weight', np.asarray(pixel_weight), pred.shape, axis)
+        weight = _pixel_weight(weight).astype(pred.dtype)[:, None, :]
+        mask = weight if mask is None else mask * weight
+    return Pixels(_flatten(pred, axis), flat_label, mask)
+
+
+def restore(flat: np.ndarray, shape: Tuple[int, ...], axis: int) -> np.ndarray:
+    """The (N, C, P) array as an array of ``shape`` with its class axis at ``axis``."""
+    classes_second = tuple(np.moveaxis(np.empty(shape, dtype=bool), axis, 1).shape)
+    return np.ascontiguousarray(np.moveaxis(flat.reshape(classes_second), 1, axis))
+
+
+def _flatten(array: np.ndarray, axis: int) -> np.ndarray:
+    array = np.moveaxis(array, axis, 1)
+    return array.reshape(array.shape[0], array.shape[1], -1)
+
+
+def _floating(pred: np.ndarray) -> np.ndarray:
+    pred = np.asarray(pred)
+    if pred.dtype.kind != 'f' or pred.dtype.itemsize not in (4, 8):
+        raise ValueError('pred must be float32 or float64, for example pred.astype("float32"); '
+                         f'got {pred.dtype}')
+    return pred.astype(pred.dtype.newbyteorder('='), copy=False)
+
+
+def _check_pred_shape(shape: Tuple[int, ...], axis: int) -> None:
+    if len(shape) < 2:
+        raise ValueError('pred must have a batch axis and a class axis, for example '
+                         f'(2, 4, 9, 8); got shape {shape}')
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f'axis must be an axis of pred, which has {len(shape)}; got axis={axis}')
+    if axis % len(shape) == 0:
+        raise ValueError(f'axis must not be 0, the batch axis; axis={axis} is, for pred of '
+                         f'shape {shape}')
+    if 0 in shape:
+        raise ValueError('pred must have at least one sample, class and pixel; got shape '
+                         f'{shape}')
+
+
+def _one_value_per_pixel(name: str, array: np.ndarray, pred_shape: Tuple[int, ...],
+                         axis: int) -> np.ndarray:
+    """``array`` as (N, P); its shape is pred's without the class axis, or with 1 there."""
+    without = pred_shape[:axis] + pred_shape[axis + 1:]
+    with_one = pred_shape[:axis] + (1,) + pred_shape[axis + 1:]
+    if array.shape not in (without, with_one):
+        hint = (', or sparse_label=False for one value per class'
+                if name == 'label' and array.shape == pred_shape else '')
+        raise ValueError(f'{name} must have one value per pixel of pred: for pred of shape '
+                         f'{pred_shape} that is {without} or {with_one}{hint}; '
+                         f'got {array.shape}')
+    if array.dtype.kind not in 'biuf':
+        raise ValueError(f'{name} must be an array of numbers; got dtype {array.dtype}')
+    return array.reshape(array.shape[0], -1)
+
+
+def _index_label(label: np.ndarray, num_classes: int, ignore_label: Optional[int]
+                 ) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """(N, P) whole numbers with -1 where ignored, and (N, 1, P) where valid (None: everywhere)."""
+    classes = max(num_classes, 2)  # one channel: the label says 0 or 1
+    valid = np.ones(label.shape, dtype=bool) if ignore_label is None else label != ignore_label
+    if label.dtype.kind == 'f':
+        good = (label >= 0) & (label < classes) & (label == np.floor(label))  # False for NaN
+    else:
+        good = (label >= 0) & (label < classes)
+    if not (good | ~valid).all():
+        where = tuple(int(i) for i in np.argwhere(~good & valid)[0])
+        allowed = '' if ignore_label is None else f' or ignore_label={ignore_label}'
+        raise ValueError(f'label must be a whole number in [0, {classes}){allowed}, for example '
+                         f'{classes - 1}; got {label[where]} in sample {where[0]}, '
+                         f'pixel {where[1]} of {label.shape[1]}')
+    if valid.all():
+        return label.astype(np.intp), None
+    return np.where(valid, label, -1).astype(np.intp), valid[:, None, :]
+
+
+def _check_dense(label: np.ndarray, ignore_label: Optional[int]) -> None:
+    if label.dtype.kind not in 'biuf':
+        raise ValueError(f'label must be an array of numbers; got dtype {label.dtype}')
+    good = (label >= 0) & (label <= 1)
+    if ignore_label is not None:
+        good |= label == ignore_label
+    if not good.all():
+        where = tuple(int(i) for i in np.argwhere(~good)[0])
+        allowed = '' if ignore_label is None else f' or ignore_label={ignore_label}'
+        raise ValueError(f'a dense label must lie in [0, 1]{allowed}, for example 0.5; got '
+                         f'{label[where]} at {where}')
+
+
+def _dense_label(label: np.ndarray, dtype: np.dtype, ignore_label: Optional[int]
+                 ) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    if ignore_label is None or (label != ignore_label).all():
+        return label.astype(dtype), None
+    valid = label != ignore_label
+    return np.where(valid, label, 0).astype(dtype), valid
+
+
+def _pixel_weight(weight: np.ndarray) -> np.ndarray:
+    good = (weight >= 0) & np.isfinite(weight)
+    if not good.all():
+        where = tuple(int(i) for i in np.argwhere(~good)[0])
+        raise ValueError('pixel_weight must be finite and not negative, for example 0.5; got '
+                         f'{weight[where]} in sample {where[0]}, pixel {where[1]} of '
+                         f'{weight.shape[1]}')
+    return weight

@@ -1,0 +1,110 @@
+"""The soft Dice loss: the three stages, one after the other."""
+from typing import Callable, Optional, Tuple, Union
+
+import numpy as np
+
+from .counts import count
+from .inputs import prepare, restore
+from .options import DiceOptions
+from .score import loss_from_counts, score_from_counts
+
+Upstream = Union[float, np.ndarray]
+
+
+def soft_dice_loss(pred: np.ndarray, label: np.ndarray, options: DiceOptions = DiceOptions(),
+                   pixel_weight: Optional[np.ndarray] = None) -> np.ndarray:
+    """Soft Dice loss of each sample; by default the mean over classes c of
+
+        1 - (2 sum p g + smooth) / (sum p + sum g + smooth)
+
+    with p the softmax of pred, g the one-hot label and sums over the sample's pixels.
+    :class:`DiceOptions` has the general formula and every variant.
+
+    Parameters
+    ----------
+    pred : (N, C, ...) float32 or float64, any number of further axes; logits, or what
+        ``options.activation`` applies to.
+    label : (N, ...) or (N, 1, ...) class indices of any numeric dtype; with
+        ``sparse_label=False`` the shape of pred, values in [0, 1].
+    options : DiceOptions.
+    pixel_weight : (N, ...) or (N, 1, ...), finite and not negative; None is 1 everywhere.
+
+    Returns
+    -------
+    (N,) float64; (N, K counted classes) with ``class_reduction='none'``.
+
+    Raises
+    ------
+    ValueError : shapes that do not match (they never broadcast), a label outside its range,
+        fractional or NaN, a negative pixel weight, an empty batch, or options that do not fit the
+        number of classes.  A NaN in pred is no error and gives a NaN loss.
+
+    Examples
+    --------
+    >>> logits = np.array([[[9.0, -9.0], [-9.0, 9.0]]])  # (1 sample, 2 classes, 2 pixels)
+    >>> soft_dice_loss(logits, np.array([[0, 1]])).round(6)
+    array([0.])
+
+    References
+    ----------
+    Milletari, Navab, Ahmadi: V-Net, 3DV 2016; Drozdzal et al.: The Importance of Skip Connections
+    in Biomedical Image Segmentation, 2016.
+    """
+    return soft_dice_loss_vjp(pred, label, options, pixel_weight)[0]
+
+
+def soft_dice_loss_vjp(pred: np.ndarray, label: np.ndarray, options: DiceOptions = DiceOptions(),
+                       pixel_weight: Optional[np.ndarray] = None
+                       ) -> Tuple[np.ndarray, Callable[[Upstream], np.ndarray]]:
+    """The loss of :func:`soft_dice_loss`, and the function that takes it back to pred.
+
+    Returns
+    -------
+    loss : as :func:`soft_dice_loss`.
+    vjp : upstream -> gradient of sum(upstream * loss), shape and dtype of pred.  ``upstream`` is
+        d(objective)/d(loss): a number for every entry of the loss alike, or an array of loss's
+        shape.  vjp raises ValueError for any other shape.
+
+    Examples
+    --------
+    >>> loss, vjp = soft_dice_loss_vjp(np.zeros((1, 2, 4)), np.array([[0, 0, 0, 1]]))
+    >>> gradient = vjp(1 / len(loss))  # of the mean over the batch
+    >>> gradient.shape
+    (1, 2, 4)
+    """
+    pixels = prepare(pred, label, options, pixel_weight)
+    plan = options.resolve(pixels.pred.shape[1])
+    counts, pixels_vjp = count(pixels, options)
+    loss, counts_vjp = loss_from_counts(counts, plan)
+    shape = np.shape(pred)
+
+    def vjp(upstream: Upstream) -> np.ndarray:
+        d_counts = counts_vjp(_upstream(upstream, loss.shape))
+        gradient = pixels_vjp(d_counts.intersection, d_counts.pred_sum)
+        return restore(gradient, shape, options.axis)
+
+    return loss, vjp
+
+
+def soft_dice_score(pred: np.ndarray, label: np.ndarray, options: DiceOptions = DiceOptions(),
+                    pixel_weight: Optional[np.ndarray] = None) -> np.ndarray:
+    """The score S of each sample and class, before any weight, form or mean.
+
+    Arguments and errors as :func:`soft_dice_loss`.
+
+    Returns
+    -------
+    (N, K counted classes) float64, K = C by default; (N, 1) with ``pool_classes``.
+    """
+    pixels = prepare(pred, label, options, pixel_weight)
+    plan = options.resolve(pixels.pred.shape[1])
+    counts, _ = count(pixels, options)
+    return score_from_counts(counts, plan)
+
+
+def _upstream(upstream: Upstream, shape: Tuple[int, ...]) -> np.ndarray:
+    upstream = np.asarray(upstream, dtype=np.float64)
+    if upstream.shape not in ((), shape):
+        raise ValueError(f'upstream must be a number or have the shape of the loss, {shape}; '
+                         f'got shape {upstream.shape}')
+    return np.broadcast_to(upstream, shape)

@@ -1,0 +1,420 @@
+"""DiceOptions: every choice a Dice loss of this family makes, in one frozen object.
+
+Both plugins take these options and add none of their own about the loss.  An options object is
+checked when it is made; what depends on the number of classes is checked by :meth:`resolve`, which
+turns the options into a :class:`Plan`: the same choices with every class spelled out.
+"""
+import ast
+import dataclasses
+import json
+import math
+import numbers
+from typing import Any, Dict, Optional, Tuple, Union
+
+Numbers = Union[float, Tuple[float, ...]]
+
+CHOICES: Dict[str, Tuple[str, ...]] = {
+    'activation': ('softmax', 'sigmoid', 'none'),
+    'overlap': ('product', 'l1'),
+    'weight_normalization': ('classes', 'weights', 'score'),
+    'class_reduction': ('mean', 'sum', 'none'),
+    'absent': ('count', 'zero', 'skip'),
+    'form': ('one_minus', 'negative', 'log', 'log_cosh'),
+}
+AUTOMATIC_WEIGHTS = ('inverse', 'inverse_square')
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class DiceOptions:
+    """What a soft Dice loss computes.  Keywords only; an unknown one is refused.
+
+    Per sample and class c, with p the activated prediction, g the label and m the pixel weight::
+
+        tp = sum m p g                      (overlap 'product'; 'l1': sum m (p + g - |p - g|) / 2)
+        fp = sum m p^exponent - tp
+        fn = sum m g^exponent - tp
+        S_c = (2 tp + smooth) / (2 (tp + alpha fp + beta fn) + smooth_dr)
+
+    alpha = beta = 1/2 is Dice, 1 and 1 is Jaccard, anything else Tversky.  Where the denominator
+    is 0, S_c is 1.  A class's loss is ``form`` of S_c; the loss of a sample is their weighted mean.
+
+    Parameters
+    ----------
+    activation : 'softmax' (default), 'sigmoid' or 'none', applied to the prediction.
+    sparse_label : bool, default True.  True: labels are class indices, (N, ...) or (N, 1, ...), and
+        0 or 1 for a prediction of one channel.  False: labels have the shape of the prediction and
+        values in [0, 1].
+    axis : int, default 1.  The class axis of the prediction; never the batch axis 0.
+    classes : sequence of int or None.  The classes that count, negative from the end; None is all.
+    include_background : bool, default True.  False drops class 0.
+    ignore_label : int or None.  Pixels with this label are in no sum and have gradient 0.  With
+        dense labels: elements with this value, which must then lie outside [0, 1].
+    batch_dice : bool, default False.  True adds up the counts of the batch first; every sample then
+        has the same loss.
+    alpha, beta : float >= 0, default 0.5.  Weight of false positives and of false negatives.
+    exponent : float >= 1, default 1.  2 is the squared denominator of V-Net.
+    overlap : 'product' (default) or 'l1', which is 0 loss at a perfect soft label.
+    smooth : float >= 0, default 1e-5, or one per counted class.
+    smooth_dr : the denominator's own smooth; None (default) is ``smooth``.
+    class_weights : one float >= 0 per class of the prediction, 'inverse', 'inverse_square' or None.
+        The automatic ones are 1/label_sum and 1/label_sum^2, constants to the gradient; an
+        infinite one (absent class) becomes the largest finite one of its row, and where none is
+        finite the loss is 0.
+    pool_classes : bool, default False.  True adds the weighted counts over classes before dividing.
+    weight_normalization : 'classes' (default) sum(w L)/C, 'weights' sum(w L)/sum(w), or 'score'
+        1 - sum(w S)/C.
+    class_reduction : 'mean' (default), 'sum' of w L, or 'none': w L, shape (N, counted classes).
+    absent : 'count' (default) a class without label pixels like any other, 'zero' its loss but keep
+        it in the mean, or 'skip' it and average over the rest (pooled: leave it out of the pool).
+    form : 'one_minus' (default) 1 - S, 'negative' -S, 'log' -log max(S, 1e-7), 'log_cosh'
+        log cosh(1 - S).
+    gamma : float > 0, default 1.  Focal exponent on 1 - S; form 'one_minus' only.
+
+    Raises
+    ------
+    TypeError : unknown option, or a positional argument.
+    ValueError : a value outside its range, or options that contradict each other.
+
+    Examples
+    --------
+    >>> DiceOptions(alpha=0.3, beta=0.7, include_background=False).replace(smooth=1.0).smooth
+    1.0
+    """
+
+    activation: str = 'softmax'
+    sparse_label: bool = True
+    axis: int = 1
+    classes: Optional[Tuple[int, ...]] = None
+    include_background: bool = True
+    ignore_label: Optional[int] = None
+    batch_dice: bool = False
+    alpha: float = 0.5
+    beta: float = 0.5
+    exponent: float = 1.0
+    overlap: str = 'product'
+    smooth: Numbers = 1e-5
+    smooth_dr: Optional[Numbers] = None
+    class_weights: Union[None, str, Tuple[float, ...]] = None
+    pool_classes: bool = False
+    weight_normalization: str = 'classes'
+    class_reduction: str = 'mean'
+    absent: str = 'count'
+    form: str = 'one_minus'
+    gamma: float = 1.0
+
+    def __init__(self, **fields: Any) -> None:
+        unknown = sorted(set(fields) - set(FIELDS))
+        if unknown:
+            raise TypeError(f'unknown option {unknown[0]!r}; the options are {", ".join(FIELDS)}')
+        for name, default in FIELDS.items():
+            value = fields.get(name, default)
+            object.__setattr__(self, name, _CHECKS[name](name, value))
+        _refuse_contradictions(self)
+
+    def __repr__(self) -> str:
+        changed = ', '.join(f'{name}={getattr(self, name)!r}' for name, default in FIELDS.items()
+                            if getattr(self, name) != default)
+        return f'DiceOptions({changed})'
+
+    def replace(self, **changes: Any) -> 'DiceOptions':
+        """The same options with some changed; checked again."""
+        return DiceOptions(**{**self.to_dict(), **changes})
+
+    def to_dict(self) -> Dict[str, Any]:
+        return {name: getattr(self, name) for name in FIELDS}
+
+    def to_json(self) -> str:
+        """All options as a JSON object, which :meth:`from_param_str` reads back."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_param_str(cls, text: str) -> 'DiceOptions':
+        """Options from a Caffe param_str: a JSON object or a Python dict literal; empty is default.
+
+        The text is parsed, never evaluated.
+
+        Raises
+        ------
+        ValueError : text that is neither, or that names an option twice.
+        TypeError : unknown option.
+        """
+        return cls(**parse_param_str(text))
+
+    def resolve(self, num_classes: int) -> 'Plan':
+        """These options for predictions of ``num_classes`` channels.
+
+        Raises
+        ------
+        ValueError : a class that is not there, a list of the wrong length, no class left to count,
+            or an activation that makes no sense for this number of classes.
+        """
+        _refuse_activation(self, num_classes)
+        counted = _counted_classes(self, num_classes)
+        return Plan(
+            options=self, num_classes=num_classes, counted=counted,
+            smooth=_per_class('smooth', self.smooth, counted),
+            smooth_dr=_per_class('smooth_dr', self.denominator_smooth, counted),
+            fixed_weights=_fixed_weights(self.class_weights, num_classes, counted))
+
+    @property
+    def denominator_smooth(self) -> Numbers:
+        return self.smooth if self.smooth_dr is None else self.smooth_dr
+
+    @property
+    def automatic_weights(self) -> bool:
+        """Whether the class weights come from the label."""
+        return isinstance(self.class_weights, str)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """DiceOptions for a known number of classes: K counted classes out of C.
+
+    counted : indices of the counted classes, (K,).
+    smooth, smooth_dr : one number per counted class, (K,).
+    fixed_weights : one number per counted class, (K,); ones where weights are automatic.
+    """
+
+    options: DiceOptions
+    num_classes: int
+    counted: Tuple[int, ...]
+    smooth: Tuple[float, ...]
+    smooth_dr: Tuple[float, ...]
+    fixed_weights: Tuple[float, ...]
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether every class counts, in its own order."""
+        return self.counted == tuple(range(self.num_classes))
+
+
+FIELDS: Dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DiceOptions)}
+
+
+def parse_param_str(text: str) -> Dict[str, Any]:
+    """The dict that a param_str holds, unchecked but for its form."""
+    if not text.strip():
+        return {}
+    example = 'for example {"ignore_label": 255, "smooth": 1.0}'
+    try:
+        value = json.loads(text, object_pairs_hook=_refuse_duplicates)
+    except json.JSONDecodeError:
+        try:
+            value = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            raise ValueError('param_str must be a JSON object or a Python dict literal, '
+                             f'{example}; got {text!r}') from None
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f'param_str must hold named options, {example}; got {text!r}')
+    return value
+
+
+def _refuse_duplicates(pairs: Any) -> Dict[str, Any]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f'param_str must name an option once; got {name!r} '
+                             f'{names.count(name)} times')
+    return dict(pairs)
+
+
+# --- one value at a time -------------------------------------------------------------------------
+
+def _choice(name: str, value: Any) -> str:
+    if not isinstance(value, str) or value not in CHOICES[name]:
+        known = ', '.join(repr(choice) for choice in CHOICES[name])
+        raise ValueError(f'{name} must be one of {known}; got {value!r}')
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    # 0 and 1 are refused too: {"sparse_label": "false"} must not become True by accident.
+    if isinstance(value, bool) or type(value).__name__ in ('bool_', 'bool'):
+        return bool(value)
+    raise ValueError(f'{name} must be True or False (true or false in JSON); got {value!r}')
+
+
+def _integer(name: str, value: Any) -> int:
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    raise ValueError(f'{name} must be a whole number, for example 1; got {value!r}')
+
+
+def _optional_integer(name: str, value: Any) -> Optional[int]:
+    return None if value is None else _integer(name, value)
+
+
+def _real(name: str, value: Any, least: float, above: bool = False) -> float:
+    """``value`` as a float that is finite and >= least (> least where ``above``)."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value < least or (above and value == least):
+        raise ValueError(f'{name} must be a finite number {">" if above else ">="} {least:g}, '
+                         f'for example {least + 1:g}; got {value!r}')
+    return float(value)
+
+
+def _non_negative(name: str, value: Any) -> float:
+    return _real(name, value, least=0.0)
+
+
+def _positive(name: str, value: Any) -> float:
+    return _real(name, value, least=0.0, above=True)
+
+
+def _exponent(name: str, value: Any) -> float:
+    # Below 1 the derivative exponent * p^(exponent - 1) is infinite at p = 0.
+    return _real(name, value, least=1.0)
+
+
+def _listed(name: str, value: Any) -> Tuple[Any, ...]:
+    """``value`` as a non-empty tuple; text and mappings are not lists."""
+    try:
+        if isinstance(value, (str, bytes, dict)):
+            raise TypeError
+        items = tuple(value)
+    except TypeError:
+        raise ValueError(f'{name} must be a list, for example [1, 2]; got {value!r}') from None
+    if not items:
+        raise ValueError(f'{name} must not be empty; leave it out or give for example [1, 2]')
+    return items
+
+
+def _classes(name: str, value: Any) -> Optional[Tuple[int, ...]]:
+    if value is None:
+        return None
+    classes = tuple(_integer(name, item) for item in _listed(name, value))
+    if len(set(classes)) < len(classes):
+        raise ValueError(f'{name} must name each class once, for example [1, 2]; got {value!r}')
+    return classes
+
+
+def _number_or_list(name: str, value: Any) -> Numbers:
+    if isinstance(value, numbers.Real) or isinstance(value, (str, bytes)) or value is None:
+        return _non_negative(name, value)
+    return tuple(_non_negative(name, item) for item in _listed(name, value))
+
+
+def _optional_number_or_list(name: str, value: Any) -> Optional[Numbers]:
+    return None if value is None else _number_or_list(name, value)
+
+
+def _class_weights(name: str, value: Any) -> Union[None, str, Tuple[float, ...]]:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if value not in AUTOMATIC_WEIGHTS:
+            raise ValueError(f"{name} must be 'inverse', 'inverse_square' or one number per class, "
+                             f'for example [0.2, 1, 1]; got {value!r}')
+        return value
+    weights = tuple(_non_negative(name, item) for item in _listed(name, value))
+    if not any(weights):
+        raise ValueError(f'{name} must have one number above 0, for example [0.2, 1, 1]; '
+                         f'got {value!r}')
+    return weights
+
+
+_CHECKS: Dict[str, Any] = {
+    'activation': _choice, 'sparse_label': _flag, 'axis': _integer, 'classes': _classes,
+    'include_background': _flag, 'ignore_label': _optional_integer, 'batch_dice': _flag,
+    'alpha': _non_negative, 'beta': _non_negative, 'exponent': _exponent, 'overlap': _choice,
+    'smooth': _number_or_list, 'smooth_dr': _optional_number_or_list,
+    'class_weights': _class_weights, 'pool_classes': _flag, 'weight_normalization': _choice,
+    'class_reduction': _choice, 'absent': _choice, 'form': _choice, 'gamma': _positive,
+}
+
+
+# --- options that contradict each other ----------------------------------------------------------
+
+def _refuse_contradictions(options: DiceOptions) -> None:
+    """Raise where one option would make another meaningless; nothing is ignored in silence."""
+    o = options
+    per_class_smooth = [name for name in ('smooth', 'smooth_dr')
+                        if isinstance(getattr(o, name), tuple)]
+    rules = (
+        (o.axis == 0, 'axis must not be 0, the batch axis; the default is axis=1'),
+        (o.alpha == 0 and o.beta == 0,
+         'alpha and beta must not both be 0: no error would count; Dice is alpha=0.5, beta=0.5'),
+        (o.gamma != 1 and o.form != 'one_minus',
+         f"gamma is the exponent of form 'one_minus'; got gamma={o.gamma:g} with form={o.form!r}"),
+        (not o.include_background and o.classes is not None and 0 in o.classes,
+         f'include_background=False drops class 0, but classes={o.classes} names it; '
+         'give one of the two'),
+        (not o.sparse_label and o.ignore_label in (0, 1),
+         f'ignore_label must lie outside [0, 1] with dense labels, for example 255; '
+         f'got {o.ignore_label}'),
+        (o.pool_classes and o.class_reduction == 'none',
+         "pool_classes=True leaves one score, so class_reduction must be 'mean' or 'sum'; "
+         "got 'none'"),
+        (o.pool_classes and o.weight_normalization != 'classes',
+         'pool_classes=True weights the counts, so weight_normalization has no meaning; '
+         f'got {o.weight_normalization!r}'),
+        (o.pool_classes and o.absent == 'zero',
+         "pool_classes=True has no loss per class to zero; use absent='count' or 'skip'"),
+        (o.pool_classes and bool(per_class_smooth),
+         f'pool_classes=True needs one number for {"".join(per_class_smooth[:1])}, '
+         'for example 1e-5; got a list'),
+        (o.class_reduction != 'mean' and o.weight_normalization != 'classes',
+         f'weight_normalization={o.weight_normalization!r} normalises a mean; '
+         f'got class_reduction={o.class_reduction!r}'),
+        (o.weight_normalization == 'score' and (o.form != 'one_minus' or o.gamma != 1),
+         "weight_normalization='score' is 1 - sum(w S)/C, so it needs form='one_minus' and "
+         f'gamma=1; got form={o.form!r}, gamma={o.gamma:g}'),
+    )
+    for broken, message in rules:
+        if broken:
+            raise ValueError(message)
+
+
+def _refuse_activation(options: DiceOptions, num_classes: int) -> None:
+    if num_classes < 1:
+        raise ValueError(f'pred must have at least one class; got {num_classes}')
+    if options.activation == 'softmax' and num_classes == 1:
+        raise ValueError("activation='softmax' over one class is always 1; for a binary prediction "
+                         "of one channel use activation='sigmoid'")
+    if options.activation == 'sigmoid' and options.sparse_label and num_classes > 1:
+        raise ValueError("activation='sigmoid' with index labels needs a prediction of one "
+                         "channel; use activation='softmax', or sparse_label=False with a label "
+                         f'per class; got {num_classes} classes')
+
+
+def _counted_classes(options: DiceOptions, num_classes: int) -> Tuple[int, ...]:
+    named = range(num_classes) if options.classes is None else options.classes
+    for index in named:
+        if not -num_classes <= index < num_classes:
+            raise ValueError(f'classes must lie in [-{num_classes}, {num_classes}) for a '
+                             f'prediction of {num_classes} classes; got {index}')
+    counted = tuple(index % num_classes for index in named)
+    if len(set(counted)) < len(counted):
+        raise ValueError(f'classes must name each class once; for {num_classes} classes '
+                         f'{options.classes} names one twice')
+    if not options.include_background:
+        if options.classes is not None and 0 in counted:
+            raise ValueError('include_background=False drops class 0, but for '
+                             f'{num_classes} classes classes={options.classes} names it')
+        counted = tuple(index for index in counted if index != 0)
+    if not counted:
+        raise ValueError('include_background=False leaves no class of a prediction of one class')
+    return counted
+
+
+def _per_class(name: str, value: Numbers, counted: Tuple[int, ...]) -> Tuple[float, ...]:
+    if not isinstance(value, tuple):
+        return (value,) * len(counted)
+    if len(value) != len(counted):
+        raise ValueError(f'{name} must be a number or one per counted class, here '
+                         f'{len(counted)}; got {len(value)}')
+    return value
+
+
+def _fixed_weights(weights: Union[None, str, Tuple[float, ...]], num_classes: int,
+                   counted: Tuple[int, ...]) -> Tuple[float, ...]:
+    if weights is None or isinstance(weights, str):
+        return (1.0,) * len(counted)
+    if len(weights) != num_classes:
+        raise ValueError(f'class_weights must have one number per class of pred, here '
+                         f'{num_classes} (dropped classes included); got {len(weights)}')
+    kept = tuple(weights[index] for index in counted)
+    if not any(kept):
+        raise ValueError('class_weights must be above 0 for a class that counts; got '
+                         f'{weights} with counted classes {counted}')
+    return kept
