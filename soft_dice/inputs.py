@@ -9,6 +9,8 @@ import numpy as np
 
 from .options import DiceOptions
 
+Shape = Tuple[int, ...]
+
 
 class Pixels(NamedTuple):
     """One checked batch.
@@ -31,28 +33,68 @@ def prepare(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
     ------
     ValueError : shapes, dtypes or values outside what :func:`soft_dice.soft_dice_loss` documents.
     """
-    pred = _floating(pred)
-    _check_pred_shape(pred.shape, options.axis)
+    pred, label = _floating(pred), _numeric('label', label)
+    if pixel_weight is not None:
+        pixel_weight = _numeric('pixel_weight', pixel_weight)
+    check_shapes(options, pred.shape, label.shape,
+                 None if pixel_weight is None else pixel_weight.shape)
     axis = options.axis % pred.ndim
     if options.sparse_label:
-        label = _one_value_per_pixel('label', np.asarray(label), pred.shape, axis)
-        flat_label, valid = _index_label(label, pred.shape[axis], options.ignore_label)
+        flat_label, valid = _index_label(label.reshape(len(label), -1), pred.shape[axis],
+                                         options.ignore_label)
     else:
-        label = np.asarray(label)
-        if label.shape != pred.shape:
-            raise ValueError('a dense label (sparse_label=False) must have the shape of pred, '
-                             f'{pred.shape}; got {label.shape}')
         _check_dense(label, options.ignore_label)
         flat_label, valid = _dense_label(_flatten(label, axis), pred.dtype, options.ignore_label)
     mask = None if valid is None else valid.astype(pred.dtype)
     if pixel_weight is not None:
-        weight = _one_value_per_pixel('pixel_weight', np.asarray(pixel_weight), pred.shape, axis)
-        weight = _pixel_weight(weight).astype(pred.dtype)[:, None, :]
+        weight = _pixel_weight(pixel_weight.reshape(len(pixel_weight), -1))
+        weight = weight.astype(pred.dtype)[:, None, :]
         mask = weight if mask is None else mask * weight
     return Pixels(_flatten(pred, axis), flat_label, mask)
 
 
-def restore(flat: np.ndarray, shape: Tuple[int, ...], axis: int) -> np.ndarray:
+def check_shapes(options: DiceOptions, pred: Shape, label: Shape,
+                 pixel_weight: Optional[Shape] = None, batch_axis: int = 0) -> None:
+    """Refuse shapes that do not belong together; they never broadcast.
+
+    Raises
+    ------
+    ValueError : saying what the shapes must be.
+    """
+    _check_pred_shape(pred, options.axis, batch_axis)
+    axis = options.axis % len(pred)
+    without_classes = pred[:axis] + pred[axis + 1:]
+    one_class = pred[:axis] + (1,) + pred[axis + 1:]
+    per_pixel = {'pixel_weight': pixel_weight}
+    if options.sparse_label:
+        per_pixel['label'] = label
+    elif label != pred:
+        raise ValueError('a dense label (sparse_label=False) must have the shape of pred, '
+                         f'{pred}; got {label}')
+    for name, shape in per_pixel.items():
+        if shape is not None and shape not in (without_classes, one_class):
+            hint = (', or sparse_label=False for one value per class'
+                    if name == 'label' and shape == pred else '')
+            raise ValueError(f'{name} must have one value per pixel of pred: for pred of shape '
+                             f'{pred} that is {without_classes} or {one_class}{hint}; '
+                             f'got {shape}')
+
+
+def _check_pred_shape(shape: Shape, axis: int, batch_axis: int) -> None:
+    if len(shape) < 2:
+        raise ValueError('pred must have a batch axis and a class axis, for example '
+                         f'(2, 4, 9, 8); got shape {shape}')
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f'axis must be an axis of pred, which has {len(shape)}; got axis={axis}')
+    if axis % len(shape) == batch_axis:
+        raise ValueError(f'axis must not be the batch axis, {batch_axis}; axis={axis} is, for '
+                         f'pred of shape {shape}')
+    if 0 in shape:
+        raise ValueError('pred must have at least one sample, class and pixel; got shape '
+                         f'{shape}')
+
+
+def restore(flat: np.ndarray, shape: Shape, axis: int) -> np.ndarray:
     """The (N, C, P) array as an array of ``shape`` with its class axis at ``axis``."""
     classes_second = tuple(np.moveaxis(np.empty(shape, dtype=bool), axis, 1).shape)
     return np.ascontiguousarray(np.moveaxis(flat.reshape(classes_second), 1, axis))
@@ -71,34 +113,11 @@ def _floating(pred: np.ndarray) -> np.ndarray:
     return pred.astype(pred.dtype.newbyteorder('='), copy=False)
 
 
-def _check_pred_shape(shape: Tuple[int, ...], axis: int) -> None:
-    if len(shape) < 2:
-        raise ValueError('pred must have a batch axis and a class axis, for example '
-                         f'(2, 4, 9, 8); got shape {shape}')
-    if not -len(shape) <= axis < len(shape):
-        raise ValueError(f'axis must be an axis of pred, which has {len(shape)}; got axis={axis}')
-    if axis % len(shape) == 0:
-        raise ValueError(f'axis must not be 0, the batch axis; axis={axis} is, for pred of '
-                         f'shape {shape}')
-    if 0 in shape:
-        raise ValueError('pred must have at least one sample, class and pixel; got shape '
-                         f'{shape}')
-
-
-def _one_value_per_pixel(name: str, array: np.ndarray, pred_shape: Tuple[int, ...],
-                         axis: int) -> np.ndarray:
-    """``array`` as (N, P); its shape is pred's without the class axis, or with 1 there."""
-    without = pred_shape[:axis] + pred_shape[axis + 1:]
-    with_one = pred_shape[:axis] + (1,) + pred_shape[axis + 1:]
-    if array.shape not in (without, with_one):
-        hint = (', or sparse_label=False for one value per class'
-                if name == 'label' and array.shape == pred_shape else '')
-        raise ValueError(f'{name} must have one value per pixel of pred: for pred of shape '
-                         f'{pred_shape} that is {without} or {with_one}{hint}; '
-                         f'got {array.shape}')
+def _numeric(name: str, array: np.ndarray) -> np.ndarray:
+    array = np.asarray(array)
     if array.dtype.kind not in 'biuf':
         raise ValueError(f'{name} must be an array of numbers; got dtype {array.dtype}')
-    return array.reshape(array.shape[0], -1)
+    return array
 
 
 def _index_label(label: np.ndarray, num_classes: int, ignore_label: Optional[int]
@@ -122,8 +141,6 @@ def _index_label(label: np.ndarray, num_classes: int, ignore_label: Optional[int
 
 
 def _check_dense(label: np.ndarray, ignore_label: Optional[int]) -> None:
-    if label.dtype.kind not in 'biuf':
-        raise ValueError(f'label must be an array of numbers; got dtype {label.dtype}')
     good = (label >= 0) & (label <= 1)
     if ignore_label is not None:
         good |= label == ignore_label

@@ -1,5 +1,5 @@
 """The soft Dice loss: the three stages, one after the other."""
-from typing import Callable, Optional, Tuple, Union
+from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -9,6 +9,14 @@ from .options import DiceOptions
 from .score import loss_from_counts, score_from_counts
 
 Upstream = Union[float, np.ndarray]
+
+
+class DiceResult(NamedTuple):
+    """All of one evaluation: loss and score as the functions below return them, and the vjp."""
+
+    loss: np.ndarray
+    score: np.ndarray
+    vjp: Callable[[Upstream], np.ndarray]
 
 
 def soft_dice_loss(pred: np.ndarray, label: np.ndarray, options: DiceOptions = DiceOptions(),
@@ -50,7 +58,7 @@ def soft_dice_loss(pred: np.ndarray, label: np.ndarray, options: DiceOptions = D
     Milletari, Navab, Ahmadi: V-Net, 3DV 2016; Drozdzal et al.: The Importance of Skip Connections
     in Biomedical Image Segmentation, 2016.
     """
-    return soft_dice_loss_vjp(pred, label, options, pixel_weight)[0]
+    return evaluate(pred, label, options, pixel_weight).loss
 
 
 def soft_dice_loss_vjp(pred: np.ndarray, label: np.ndarray, options: DiceOptions = DiceOptions(),
@@ -72,18 +80,8 @@ def soft_dice_loss_vjp(pred: np.ndarray, label: np.ndarray, options: DiceOptions
     >>> gradient.shape
     (1, 2, 4)
     """
-    pixels = prepare(pred, label, options, pixel_weight)
-    plan = options.resolve(pixels.pred.shape[1])
-    counts, pixels_vjp = count(pixels, options)
-    loss, counts_vjp = loss_from_counts(counts, plan)
-    shape = np.shape(pred)
-
-    def vjp(upstream: Upstream) -> np.ndarray:
-        d_counts = counts_vjp(_upstream(upstream, loss.shape))
-        gradient = pixels_vjp(d_counts.intersection, d_counts.pred_sum)
-        return restore(gradient, shape, options.axis)
-
-    return loss, vjp
+    result = evaluate(pred, label, options, pixel_weight)
+    return result.loss, result.vjp
 
 
 def soft_dice_score(pred: np.ndarray, label: np.ndarray, options: DiceOptions = DiceOptions(),
@@ -96,10 +94,24 @@ def soft_dice_score(pred: np.ndarray, label: np.ndarray, options: DiceOptions = 
     -------
     (N, K counted classes) float64, K = C by default; (N, 1) with ``pool_classes``.
     """
+    return evaluate(pred, label, options, pixel_weight).score
+
+
+def evaluate(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
+             pixel_weight: Optional[np.ndarray]) -> DiceResult:
+    """Stages 1 and 2 now, and stage 3 as the closure ``vjp``."""
     pixels = prepare(pred, label, options, pixel_weight)
     plan = options.resolve(pixels.pred.shape[1])
-    counts, _ = count(pixels, options)
-    return score_from_counts(counts, plan)
+    counts, pixels_vjp = count(pixels, options)
+    loss, counts_vjp = loss_from_counts(counts, plan)
+    shape = np.shape(pred)
+
+    def vjp(upstream: Upstream) -> np.ndarray:
+        d_counts = counts_vjp(_upstream(upstream, loss.shape))
+        gradient = pixels_vjp(d_counts.intersection, d_counts.pred_sum)
+        return restore(gradient, shape, options.axis)
+
+    return DiceResult(loss, score_from_counts(counts, plan), vjp)
 
 
 def _upstream(upstream: Upstream, shape: Tuple[int, ...]) -> np.ndarray:

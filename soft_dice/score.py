@@ -90,15 +90,16 @@ def class_loss(score: Array, form: str, gamma: float) -> Tuple[Array, Array]:
         miss = 1 - score
         if gamma == 1:
             return miss, np.full_like(score, -1)
-        above = miss > 0
-        base = np.where(above, miss, 1)
-        return (np.where(above, base ** gamma, 0),
-                np.where(above, -gamma * base ** (gamma - 1), 0))
+        perfect = miss <= 0  # asked this way round, a NaN stays a NaN
+        base = np.where(perfect, 1, miss)
+        return (np.where(perfect, 0, base ** gamma),
+                np.where(perfect, 0, -gamma * base ** (gamma - 1)))
     if form == 'negative':
         return -score, np.full_like(score, -1)
     if form == 'log':
-        guarded = np.maximum(score, LOG_GUARD)
-        return -np.log(guarded), np.where(score > LOG_GUARD, -1 / guarded, 0)
+        low = score <= LOG_GUARD
+        guarded = np.where(low, LOG_GUARD, score)
+        return -np.log(guarded), np.where(low, 0, -1 / guarded)
     miss = np.abs(1 - score)  # log cosh x = |x| + log((1 + exp(-2 |x|)) / 2), without overflow
     return miss + np.log1p(np.exp(-2 * miss)) - np.log(2), -np.tanh(1 - score)
 
@@ -159,9 +160,9 @@ def _pooled_loss(rows: Counts, plan: Plan) -> Tuple[Array, ScoreVJP]:
         live = live & (rows.label_sum > 0).any(axis=1, keepdims=True)
 
     def vjp(upstream: Array) -> Tuple[Array, Array, Array]:
-        return pool_vjp(*score_vjp(np.where(live, upstream[:, None] * d_loss, 0)))
+        return pool_vjp(*score_vjp(live * upstream[:, None] * d_loss))
 
-    return np.where(live, loss, 0)[:, 0], vjp
+    return (live * loss)[:, 0], vjp
 
 
 def _pool_weights(label_sum: Array, plan: Plan) -> Array:

@@ -1,0 +1,45 @@
+# `make` lists what there is. Every target but help and clean first builds .runtime/ where it is missing;
+# `make PYTHON=python3 test` uses a Python that has Caffe and MXNet already, and builds nothing.
+
+RUNTIME_PYTHON := .runtime/bin/python
+PYTHON ?= $(RUNTIME_PYTHON)
+
+.PHONY: help env test lint demo clean clean-env
+
+help:
+	@echo "make env        build .runtime/, which holds Caffe and MXNet in one Python (environment/README.md)"
+	@echo "make test       check style and types, then run every test"
+	@echo "make lint       check style and types"
+	@echo "make demo       train on real images in both frameworks and draw what happened"
+	@echo "make clean      remove what tests, builds and the demo leave behind"
+	@echo "make clean-env  remove .runtime/"
+	@echo
+	@echo "PYTHON=...         use this Python, which has both frameworks, instead of .runtime/"
+	@echo "DEBIAN_MIRROR=...  take Debian 11 from this mirror"
+
+# -S: building needs the standard library alone, and an up-to-date check should take no time.
+env:
+ifeq ($(PYTHON),$(RUNTIME_PYTHON))
+	@python3 -S environment/build.py
+else
+	@$(PYTHON) -c 'import caffe, mxnet' 2>/dev/null || \
+	    { echo "$(PYTHON) does not import caffe and mxnet:" \
+	           "give another one, or leave PYTHON out to have one built." >&2; exit 2; }
+endif
+
+lint: env
+	$(PYTHON) -m flake8
+	$(PYTHON) -m mypy
+
+test: lint
+	$(PYTHON) -m pytest
+
+demo: env
+	$(PYTHON) -m demo
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .hypothesis .coverage htmlcov demo/out benchmarks/out
+	find . -name .runtime -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-env:
+	rm -rf .runtime

@@ -1,0 +1,4 @@
+"""Soft Dice losses as Caffe Python layers."""
+from .loss import SoftDiceLossLayer
+
+__all__ = ['SoftDiceLossLayer']

@@ -1,0 +1,81 @@
+"""SoftDiceLossLayer: translates blobs; the loss and its gradient are those of soft_dice."""
+from typing import Any, Sequence
+
+import caffe
+import numpy as np
+
+from soft_dice.inputs import check_shapes
+from soft_dice.loss import evaluate
+from soft_dice.options import DiceOptions
+
+
+class SoftDiceLossLayer(caffe.Layer):
+    """Soft Dice loss of a prediction, averaged over the batch::
+
+        layer {
+          name: "loss"  type: "Python"  bottom: "score"  bottom: "label"  top: "loss"  loss_weight: 1
+          python_param { module: "caffe_layers"  layer: "SoftDiceLossLayer"
+                         param_str: '{"ignore_label": 255}' }
+        }
+
+    ``param_str`` holds the fields of :class:`soft_dice.DiceOptions` as a JSON object or a Python
+    dict literal; empty is their defaults.  Without ``loss_weight`` Caffe never calls backward.
+
+    Bottoms
+    -------
+    0 : prediction (N, C, ...).
+    1 : label (N, 1, ...) or (N, ...) class indices; with ``"sparse_label": false`` as prediction.
+    2 : pixel weights (N, 1, ...) or (N, ...), optional.
+
+    Tops
+    ----
+    0 : loss, a scalar: the mean over the batch; with ``"class_reduction": "none"`` one per counted
+        class, (K,), whose sum Caffe minimises.
+    1 : score of each sample and counted class, (N, K), optional; to look at, without a gradient.
+
+    Only the prediction receives a gradient; where Caffe asks for others (``force_backward``) they
+    are 0.
+
+    Raises
+    ------
+    ValueError, TypeError : options, number of bottoms or tops, shapes or label values that are
+        wrong; as :func:`soft_dice.soft_dice_loss`.
+    """
+
+    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        self.options = DiceOptions.from_param_str(self.param_str)
+        if self.options.axis != 1:
+            raise ValueError(f'axis must be 1, the channels of Caffe; got {self.options.axis}')
+        if len(bottom) not in (2, 3):
+            raise ValueError('SoftDiceLossLayer takes the bottoms prediction, label and, if '
+                             f'wanted, pixel weights; got {len(bottom)}')
+        if len(top) not in (1, 2):
+            raise ValueError('SoftDiceLossLayer has the tops loss and, if wanted, score; '
+                             f'got {len(top)}')
+
+    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        check_shapes(self.options, *(tuple(bottom[i].shape) for i in range(len(bottom))))
+        counted = len(self.options.resolve(bottom[0].shape[1]).counted)
+        top[0].reshape(*[counted] * (self.options.class_reduction == 'none'))
+        if len(top) == 2:
+            top[1].reshape(bottom[0].shape[0], 1 if self.options.pool_classes else counted)
+
+    def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        weight = bottom[2].data if len(bottom) == 3 else None
+        self._result = evaluate(bottom[0].data, bottom[1].data, self.options, weight)
+        top[0].data[...] = self._result.loss.mean(axis=0)
+        if len(top) == 2:
+            top[1].data[...] = self._result.score
+
+    def backward(self, top: Sequence[Any], propagate_down: Sequence[bool],
+                 bottom: Sequence[Any]) -> None:
+        if len(top) == 2 and top[1].diff.any():
+            raise ValueError('the score (second top) has no gradient; give loss_weight to the '
+                             'loss (first top) only')
+        if propagate_down[0]:
+            shape = self._result.loss.shape
+            each = top[0].diff / shape[0]  # loss_weight, of the mean over the batch
+            bottom[0].diff[...] = self._result.vjp(np.broadcast_to(each, shape))
+        for i in range(1, len(bottom)):
+            if propagate_down[i]:
+                bottom[i].diff[...] = 0

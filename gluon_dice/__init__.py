@@ -1,0 +1,4 @@
+"""Soft Dice losses for MXNet/Gluon."""
+from .loss import SoftDiceLoss
+
+__all__ = ['SoftDiceLoss']

@@ -1,0 +1,143 @@
+"""Every way to compute a case: (arrays, options) -> loss and gradient of sum(upstream * loss)."""
+import contextlib
+import os
+import tempfile
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+
+import caffe
+import mxnet as mx
+import numpy as np
+from cases import Arrays
+
+from gluon_dice import SoftDiceLoss
+from soft_dice import DiceOptions, soft_dice_loss_vjp
+
+Evaluated = Tuple[np.ndarray, np.ndarray]
+
+
+def reference(arrays: Arrays, options: DiceOptions) -> Evaluated:
+    loss, vjp = soft_dice_loss_vjp(arrays.pred, arrays.label, options, arrays.pixel_weight)
+    return loss, vjp(arrays.upstream)
+
+
+def ndarray(array: np.ndarray) -> mx.nd.NDArray:
+    return mx.nd.array(array, dtype=array.dtype)
+
+
+def gluon_inputs(arrays: Arrays) -> Any:
+    inputs = [arrays.pred, arrays.label, arrays.pixel_weight]
+    return [ndarray(array) for array in inputs if array is not None]
+
+
+def differentiate(loss: Callable[..., Any], arrays: Arrays) -> Evaluated:
+    """The loss of Gluon inputs, and the gradient of the first of them."""
+    inputs = gluon_inputs(arrays)
+    inputs[0].attach_grad()
+    with mx.autograd.record():
+        value = loss(*inputs)
+    value.backward(mx.nd.array(arrays.upstream, dtype=value.dtype))
+    return value.asnumpy(), inputs[0].grad.asnumpy()
+
+
+def gluon_imperative(arrays: Arrays, options: DiceOptions) -> Evaluated:
+    return differentiate(SoftDiceLoss(options), arrays)
+
+
+def gluon_hybrid(arrays: Arrays, options: DiceOptions) -> Evaluated:
+    loss = SoftDiceLoss(options)
+    loss.hybridize(static_alloc=True, static_shape=True)
+    differentiate(loss, arrays)  # the second pass reuses the buffers of the first
+    return differentiate(loss, arrays)
+
+
+class Net(mx.gluon.HybridBlock):
+    """The loss inside a network: it only ever sees Symbols."""
+
+    def __init__(self, options: DiceOptions) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.loss = SoftDiceLoss(options)
+
+    def hybrid_forward(self, F: Any, *inputs: Any) -> Any:
+        return self.loss(F.identity(inputs[0]), *inputs[1:])
+
+
+def gluon_nested(arrays: Arrays, options: DiceOptions) -> Evaluated:
+    net = Net(options)
+    net.cast(arrays.pred.dtype)
+    net.hybridize(static_alloc=True, static_shape=True)
+    return differentiate(net, arrays)
+
+
+def symbol(arrays: Arrays, options: DiceOptions) -> Evaluated:
+    loss = SoftDiceLoss(options)
+    loss.cast(arrays.pred.dtype)
+    names = ['pred', 'label', 'pixel_weight']
+    inputs = dict(zip(names, gluon_inputs(arrays)))
+    graph = loss(*(mx.sym.Variable(name, dtype=array.dtype) for name, array in inputs.items()))
+    gradient = mx.nd.zeros_like(inputs['pred'])
+    executor = graph.bind(mx.cpu(), inputs, args_grad={'pred': gradient},
+                          grad_req={'pred': 'write', 'label': 'null', 'pixel_weight': 'null'})
+    value = executor.forward(is_train=True)[0]
+    executor.backward(mx.nd.array(arrays.upstream, dtype=value.dtype))
+    return value.asnumpy(), gradient.asnumpy()
+
+
+def caffe_layer(arrays: Arrays, options: DiceOptions) -> Evaluated:
+    """Caffe's objective is loss_weight times the mean over the batch, one upstream for all."""
+    u = arrays.upstream.flat[0]
+    net = loss_net(arrays, options.to_json(), loss_weight=u * len(arrays.pred))
+    net.forward()
+    net.backward()
+    return net.blobs['loss'].data.copy(), net.blobs['pred'].diff.copy()
+
+
+def input_layer(name: str, shape: Tuple[int, ...]) -> str:
+    dims = ' '.join(f'dim: {size}' for size in shape)
+    return (f'layer {{ name: "{name}" type: "Input" top: "{name}" '
+            f'input_param {{ shape {{ {dims} }} }} }}\n')
+
+
+def loss_prototxt(shapes: Dict[str, Tuple[int, ...]], param_str: str = '', tops: int = 1,
+                  loss_weight: Optional[float] = 1.0, force_backward: bool = True) -> str:
+    """A net of inputs and the loss layer.  force_backward lets the gradient reach an input."""
+    text = 'force_backward: true\n' if force_backward else ''
+    text += ''.join(input_layer(name, shape) for name, shape in shapes.items())
+    bottoms = ' '.join(f'bottom: "{name}"' for name in shapes)
+    names = ' '.join(f'top: "{name}"' for name in ('loss', 'score', 'third')[:tops])
+    weight = '' if loss_weight is None else f'loss_weight: {float(loss_weight)!r}'
+    zeros = ' '.join(['loss_weight: 0'] * (tops - 1)) if weight else ''
+    escaped = param_str.replace("'", "\\'")
+    return text + (f'layer {{ name: "loss" type: "Python" {bottoms} {names} {weight} {zeros}\n'
+                   f"  python_param {{ module: 'caffe_layers' layer: 'SoftDiceLossLayer' "
+                   f"param_str: '{escaped}' }} }}\n")
+
+
+@contextlib.contextmanager
+def temporary_prototxt(text: str) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'net.prototxt')
+        with open(path, 'w') as file:
+            file.write(text)
+        yield path
+
+
+def make_net(text: str, phase: int = caffe.TRAIN) -> caffe.Net:
+    with temporary_prototxt(text) as path:
+        return caffe.Net(path, phase)
+
+
+def loss_net(arrays: Arrays, param_str: str = '', **keywords: Any) -> caffe.Net:
+    """A net with the arrays in its inputs."""
+    inputs = {'pred': arrays.pred, 'label': arrays.label, 'pixel_weight': arrays.pixel_weight}
+    inputs = {name: array for name, array in inputs.items() if array is not None}
+    net = make_net(loss_prototxt({name: array.shape for name, array in inputs.items()},
+                                 param_str, **keywords))
+    for name, array in inputs.items():
+        net.blobs[name].data[...] = array
+    return net
+
+
+ARRAY_BACKENDS = {'reference': reference, 'gluon imperative': gluon_imperative,
+                  'gluon hybridized': gluon_hybrid, 'gluon nested': gluon_nested,
+                  'symbol': symbol}

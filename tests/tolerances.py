@@ -1,0 +1,10 @@
+"""The one place that says how close is close.  All are relative norms; no test has its own."""
+TOLERANCE = {
+    'value, float64': 1e-12,
+    'gradient against finite differences, float64': 1e-8,
+    'gradient, float64': 1e-12,
+    'gradient, float32': 1e-5,
+    'loss, float32': 1e-6,
+    'gradient, float16': 1e-3,
+    'loss, float16': 1e-3,
+}
