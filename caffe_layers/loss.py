@@ -13,7 +13,8 @@ class SoftDiceLossLayer(caffe.Layer):
     """Soft Dice loss of a prediction, averaged over the batch::
 
         layer {
-          name: "loss"  type: "Python"  bottom: "score"  bottom: "label"  top: "loss"  loss_weight: 1
+          name: "loss"  type: "Python"  loss_weight: 1
+          bottom: "score"  bottom: "label"  top: "loss"
           python_param { module: "caffe_layers"  layer: "SoftDiceLossLayer"
                          param_str: '{"ignore_label": 255}' }
         }
@@ -54,7 +55,8 @@ class SoftDiceLossLayer(caffe.Layer):
                              f'got {len(top)}')
 
     def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        check_shapes(self.options, *(tuple(bottom[i].shape) for i in range(len(bottom))))
+        shapes = [tuple(bottom[i].shape) for i in range(len(bottom))]
+        check_shapes(self.options, shapes[0], shapes[1], shapes[2] if len(shapes) == 3 else None)
         counted = len(self.options.resolve(bottom[0].shape[1]).counted)
         top[0].reshape(*[counted] * (self.options.class_reduction == 'none'))
         if len(top) == 2:
