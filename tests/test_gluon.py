@@ -1,0 +1,283 @@
+"""What is Gluon's own: hybridizing, dtypes, weight, refusals inside a graph."""
+import mxnet as mx
+import numpy as np
+import pytest
+from backends import Net, differentiate, ndarray
+from cases import CASES, Arrays
+from mxnet import autograd, gluon
+from tolerances import TOLERANCE
+
+from gluon_dice import SoftDiceLoss
+from soft_dice import DiceOptions, soft_dice_loss
+from soft_dice.gradcheck import relative_error
+
+RNG = np.random.RandomState(0)
+PRED = RNG.standard_normal((3, 4, 6, 5)).astype('float32')
+LABEL = RNG.randint(0, 4, (3, 6, 5)).astype('float32')
+WEIGHT = RNG.uniform(0.5, 2, (3, 6, 5)).astype('float32')
+
+
+def hybrid(**fields):
+    loss = SoftDiceLoss(**fields)
+    loss.hybridize(static_alloc=True, static_shape=True)
+    return loss
+
+
+def both(**fields):
+    return {'imperative': SoftDiceLoss(**fields), 'hybridized': hybrid(**fields)}
+
+
+def test_is_a_gluon_loss():
+    loss = SoftDiceLoss(DiceOptions(smooth=1), weight=2.0, batch_dice=True, prefix='dice_')
+    assert isinstance(loss, gluon.loss.Loss)
+    assert loss.prefix == 'dice_'
+    assert loss.options == DiceOptions(smooth=1, batch_dice=True)
+    assert repr(loss) == 'SoftDiceLoss(batch_dice=True, smooth=1.0, weight=2.0)'
+
+
+@pytest.mark.parametrize('error, keywords, message', [
+    (TypeError, dict(smoth=1), "unknown option 'smoth'; the options are activation"),
+    (ValueError, dict(gamma=0), 'gamma must be'),
+    (TypeError, dict(options={'smooth': 1}), 'options must be a soft_dice.DiceOptions.*got dict'),
+    (ValueError, dict(batch_axis=-1), 'batch_axis must be a whole number >= 0'),
+])
+def test_bad_arguments(error, keywords, message):
+    with pytest.raises(error, match=message):
+        SoftDiceLoss(**keywords)
+
+
+@pytest.mark.parametrize('mode', ['imperative', 'hybridized'])
+def test_weight_multiplies_the_loss(mode):
+    plain = differentiate(both()[mode], Arrays(PRED, LABEL, None, np.ones(3)))
+    heavy = differentiate(both(weight=-2.5)[mode], Arrays(PRED, LABEL, None, np.ones(3)))
+    for a, b in zip(plain, heavy):
+        assert relative_error(-2.5 * a, b) <= TOLERANCE['loss, float32']
+
+
+def test_head_gradient_is_honoured():
+    arrays = Arrays(PRED, LABEL, None, np.array([1.0, 0.0, -2.0]))
+    _, gradient = differentiate(hybrid(), arrays)
+    _, ones = differentiate(hybrid(), arrays._replace(upstream=np.ones(3)))
+    assert not gradient[1].any()
+    assert relative_error(gradient[2], -2 * ones[2]) <= TOLERANCE['gradient, float32']
+
+
+def test_hybridized_with_and_without_pixel_weights_in_turn():
+    loss = hybrid()
+    for weight in (None, WEIGHT, None, WEIGHT):
+        value = loss(*(ndarray(a) for a in (PRED, LABEL, weight) if a is not None))
+        expected = soft_dice_loss(PRED, LABEL, pixel_weight=weight)
+        assert relative_error(value.asnumpy(), expected) <= TOLERANCE['loss, float32']
+
+
+def test_hybridized_with_changing_shapes_and_dtypes():
+    loss = hybrid()
+    for shape in ((3, 4, 6, 5), (1, 4, 6, 5), (2, 3, 9, 4), (2, 3, 2, 3, 4), (3, 4, 6, 5)):
+        for dtype in ('float32', 'float64', 'float32'):
+            pred = RNG.standard_normal(shape).astype(dtype)
+            label = RNG.randint(0, shape[1], shape[:1] + shape[2:])
+            value = loss(ndarray(pred), ndarray(label))
+            assert np.dtype(value.dtype) == dtype
+            tolerance = 'loss, float32' if dtype == 'float32' else 'value, float64'
+            assert relative_error(value.asnumpy(), soft_dice_loss(pred, label)) \
+                <= TOLERANCE[tolerance]
+
+
+@pytest.mark.parametrize('mode', ['imperative', 'hybridized'])
+@pytest.mark.parametrize('case', [case for case in CASES if case.name in (
+    'defaults', 'volume', 'ignored', 'pixel weights', 'channels last', 'generalised', 'squared')],
+    ids=lambda case: case.name)
+def test_float16(case, mode):
+    arrays = case.arrays('float16')
+    arrays = arrays._replace(upstream=100 * arrays.upstream)  # as loss scaling does
+    loss = SoftDiceLoss(case.options)
+    loss.hybridize(mode == 'hybridized')
+    value, gradient = differentiate(loss, arrays)
+    assert (value.dtype, gradient.dtype) == (np.float32, np.float16)
+    wide = arrays._replace(pred=arrays.pred.astype('float64'))
+    if arrays.pixel_weight is not None:
+        wide = wide._replace(pixel_weight=arrays.pixel_weight.astype('float64'))
+    expected, expected_gradient = differentiate(SoftDiceLoss(case.options), wide)
+    assert relative_error(value, expected) <= TOLERANCE['loss, float16']
+    assert relative_error(gradient, expected_gradient) <= TOLERANCE['gradient, float16']
+
+
+def test_float16_does_not_overflow_past_65504_pixels():
+    pred = mx.nd.zeros((1, 2, 300, 300), dtype='float16')
+    value = SoftDiceLoss()(pred, mx.nd.zeros((1, 300, 300), dtype='float16'))
+    expected = soft_dice_loss(np.zeros((1, 2, 300, 300)), np.zeros((1, 300, 300)))
+    assert relative_error(value.asnumpy(), expected) <= TOLERANCE['loss, float32']
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'int8', 'int32', 'int64', 'float16', 'float64'])
+def test_label_dtypes(dtype):
+    expected = soft_dice_loss(PRED, LABEL)
+    for loss in both().values():
+        for label in (LABEL, LABEL[:, None]):
+            value = loss(ndarray(PRED), ndarray(label.astype(dtype)))
+            assert relative_error(value.asnumpy(), expected) <= TOLERANCE['loss, float32']
+
+
+def test_label_and_weight_receive_no_gradient():
+    soft = RNG.uniform(size=PRED.shape).astype('float32')
+    for loss in both(sparse_label=False).values():
+        inputs = [ndarray(a) for a in (PRED, soft, WEIGHT)]
+        for array in inputs:
+            array.attach_grad()
+        with autograd.record():
+            value = loss(*inputs)
+        value.backward()
+        assert inputs[0].grad.asnumpy().any()
+        assert not inputs[1].grad.asnumpy().any() and not inputs[2].grad.asnumpy().any()
+
+
+def test_batch_axis():
+    """Time, batch, classes: axis 2 holds the classes, axis 1 the batch."""
+    pred, label = PRED[..., 0].transpose(2, 0, 1), LABEL[..., 0].T
+    for loss in both(batch_axis=1, axis=2).values():
+        value = loss(ndarray(pred), ndarray(label)).asnumpy()
+        expected = soft_dice_loss(PRED[..., 0], LABEL[..., 0])
+        assert relative_error(value, expected) <= TOLERANCE['loss, float32']
+    with pytest.raises(ValueError, match='axis must not be the batch axis, 1'):
+        SoftDiceLoss(batch_axis=1)(ndarray(pred), ndarray(label))
+
+
+# --- what must be refused -------------------------------------------------------------------------
+
+BAD_SHAPES = {
+    'label of batch 1': (PRED, LABEL[:1]),
+    'label of another batch': (PRED, np.concatenate([LABEL, LABEL])),
+    'label of fewer pixels': (PRED, LABEL[:, :3]),
+    'label of one pixel': (PRED, LABEL[:, :1, :1]),
+    'same total, other batch': (PRED, LABEL.reshape(6, 3, 5)),
+    'weight of batch 1': (PRED, LABEL, WEIGHT[:1]),
+    'weight of one pixel': (PRED, LABEL, WEIGHT[:, :1, :1]),
+}
+
+
+@pytest.mark.parametrize('name', list(BAD_SHAPES))
+@pytest.mark.parametrize('mode', ['imperative', 'hybridized'])
+def test_shapes_that_do_not_match(mode, name):
+    with pytest.raises(ValueError, match='must have one value per pixel of pred'):
+        both()[mode](*map(ndarray, BAD_SHAPES[name]))
+
+
+@pytest.mark.parametrize('name', list(BAD_SHAPES))
+def test_a_graph_refuses_shapes_too(name):
+    """Inside a network the loss sees no shapes; MXNet's inference must fail, not broadcast."""
+    net = Net(DiceOptions())
+    net.hybridize()
+    with pytest.raises(Exception, match='(?i)shape|size|elem'):
+        net(*map(ndarray, BAD_SHAPES[name])).wait_to_read()
+
+
+def test_a_graph_refuses_dense_labels_of_another_shape():
+    dense = np.zeros_like(PRED)
+    for bad in (dense[:1], dense[:, :1], dense[:, :, :3]):
+        net = Net(DiceOptions(sparse_label=False))
+        net.hybridize()
+        with pytest.raises(mx.base.MXNetError):
+            net(ndarray(PRED), ndarray(bad)).wait_to_read()
+        with pytest.raises(ValueError, match='must have the shape of pred'):
+            SoftDiceLoss(sparse_label=False)(ndarray(PRED), ndarray(bad))
+
+
+@pytest.mark.parametrize('fields', [dict(class_weights=[1, 2]), dict(smooth=[1.0, 2.0]),
+                                    dict(classes=[7]), dict(smooth_dr=[1.0] * 5)])
+def test_options_that_do_not_fit_the_classes(fields):
+    for loss in both(**fields).values():
+        with pytest.raises(ValueError, match='class'):
+            loss(ndarray(PRED), ndarray(LABEL))
+    net = Net(DiceOptions(**fields))
+    net.hybridize()
+    with pytest.raises(mx.base.MXNetError):
+        net(ndarray(PRED), ndarray(LABEL)).wait_to_read()
+
+
+BAD_VALUES = {'too large': 4, 'negative': -1, 'fractional': 1.7, 'nan': np.nan, 'inf': np.inf}
+
+
+@pytest.mark.parametrize('value', list(BAD_VALUES.values()), ids=list(BAD_VALUES))
+@pytest.mark.parametrize('mode', ['imperative', 'hybridized'])
+def test_bad_label_value_makes_its_sample_nan(mode, value):
+    label = LABEL.copy()
+    label[1, 2, 3] = value
+    loss, gradient = differentiate(both()[mode], Arrays(PRED, label, None, np.ones(3)))
+    assert np.isnan(loss).tolist() == [False, True, False]
+    assert np.isnan(gradient[1]).all() and np.isfinite(gradient[[0, 2]]).all()
+    batch = both(batch_dice=True)[mode](ndarray(PRED), ndarray(label)).asnumpy()
+    assert np.isnan(batch).all()
+    ignoring = both(ignore_label=255)[mode](ndarray(PRED), ndarray(label)).asnumpy()
+    assert np.isnan(ignoring).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize('value', [-0.5, 1.5, np.nan])
+def test_bad_dense_label_value_makes_its_sample_nan(value):
+    label = np.zeros_like(PRED)
+    label[1, 0, 2, 3] = value
+    for loss in both(sparse_label=False).values():
+        assert np.isnan(loss(ndarray(PRED), ndarray(label)).asnumpy()).tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize('value', [-1.0, np.nan, np.inf])
+def test_bad_pixel_weight_makes_its_sample_nan(value):
+    weight = WEIGHT.copy()
+    weight[2, 0, 0] = value
+    for loss in both().values():
+        value = loss(ndarray(PRED), ndarray(LABEL), ndarray(weight)).asnumpy()
+        assert np.isnan(value).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize('channels, fields', [(1, dict()), (4, dict(activation='sigmoid'))])
+def test_activation_that_does_not_fit_the_classes(channels, fields):
+    pred = PRED[:, :channels]
+    label = ndarray(np.zeros_like(LABEL))
+    with pytest.raises(ValueError, match='activation='):
+        SoftDiceLoss(**fields)(ndarray(pred), label)
+    net = Net(DiceOptions(**fields))
+    net.hybridize()
+    assert np.isnan(net(ndarray(pred), label).asnumpy()).all()
+
+
+def test_nan_in_the_prediction_stays_nan_except_where_ignored():
+    pred, label = PRED.copy(), LABEL.copy()
+    pred[1, 2, 3, 3] = np.nan
+    for fields in (dict(), dict(gamma=0.5), dict(form='log'), dict(form='log_cosh')):
+        for loss in both(ignore_label=255, **fields).values():
+            value = loss(ndarray(pred), ndarray(label)).asnumpy()
+            assert np.isnan(value).tolist() == [False, True, False]
+    label[1, 3, 3] = 255
+    for loss in both(ignore_label=255).values():
+        value, gradient = differentiate(loss, Arrays(pred, label, None, np.ones(3)))
+        assert np.isfinite(value).all() and np.isfinite(gradient).all()
+
+
+# --- in use ---------------------------------------------------------------------------------------
+
+def test_trains_a_hybridized_network():
+    mx.random.seed(0)
+    net = gluon.nn.Conv2D(4, 1, in_channels=4)
+    net.initialize(mx.init.Xavier())
+    net.hybridize(static_alloc=True, static_shape=True)
+    loss = hybrid()
+    trainer = gluon.Trainer(net.collect_params(), 'adam', {'learning_rate': 0.05})
+    x = ndarray(np.eye(4, dtype='float32')[LABEL.astype(int)].transpose(0, 3, 1, 2))
+    first = last = None
+    for _ in range(40):
+        with autograd.record():
+            value = loss(net(x), ndarray(LABEL))
+        value.backward()
+        trainer.step(len(x))
+        last = value.mean().asscalar()
+        first = last if first is None else first
+    assert last < first / 3
+
+
+def test_exported_graph_is_loaded_again(tmp_path):
+    net = Net(DiceOptions(include_background=False, class_weights=[1, 2, 3, 4], smooth=[1, 2, 3]))
+    net.hybridize()
+    inputs = [ndarray(PRED), ndarray(LABEL)]
+    expected = net(*inputs).asnumpy()
+    net.export(str(tmp_path / 'net'))
+    loaded = gluon.SymbolBlock.imports(str(tmp_path / 'net-symbol.json'), ['data0', 'data1'])
+    np.testing.assert_array_equal(loaded(*inputs).asnumpy(), expected)
