@@ -1,0 +1,60 @@
+"""The README's examples run, its table is that of the code, its links lead somewhere."""
+import ast
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from backends import input_layer, make_net
+
+from soft_dice.options import FIELDS
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+
+
+def blocks(language):
+    return re.findall(rf'```{language}\n(.*?)```', README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize('code', blocks('python'), ids=lambda code: code.split('\n')[1][:40])
+def test_python_example(code):
+    exec(compile(code, 'README.md', 'exec'), {})
+
+
+def test_there_are_examples():
+    assert len(blocks('python')) >= 3 and len(blocks('protobuf')) >= 1
+
+
+@pytest.mark.parametrize('layer', blocks('protobuf'), ids=lambda code: code.split('\n')[1].strip())
+def test_prototxt_example(layer):
+    net = make_net('force_backward: true\n' + input_layer('score', (2, 4, 9, 8))
+                   + input_layer('label', (2, 1, 9, 8)) + layer)
+    net.blobs['label'].data[0] = 1
+    net.forward()
+    net.backward()
+    assert np.isfinite(net.blobs['loss'].data) and net.blobs['score'].diff.any()
+
+
+def test_options_table_is_complete_and_has_the_defaults():
+    section = README.split('| option | default | meaning |')[1].split('\n\n')[0]
+    rows = [line.split('|')[1:3] for line in section.strip().split('\n')[1:]]
+    documented = {}
+    for names, defaults in rows:
+        documented.update(zip(re.findall('`(.*?)`', names), re.findall('`(.*?)`', defaults)))
+    assert list(documented) == list(FIELDS)
+    assert {name: ast.literal_eval(text) for name, text in documented.items()} == FIELDS
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r'\]\(([^)]+)\)', README):
+        assert (ROOT / target.split('#')[0]).exists(), target
+
+
+def test_named_make_targets_exist():
+    makefile = (ROOT / 'Makefile').read_text(encoding='utf-8')
+    named = set(re.findall(r'`make (?:\w+=\S+ )?([a-z-]+)', README))
+    named |= set(re.findall(r'^make ([a-z-]+)', README, flags=re.MULTILINE))
+    assert {'demo', 'test'} <= named
+    for target in named:
+        assert re.search(rf'^{target}:', makefile, flags=re.MULTILINE), target
