@@ -8,6 +8,8 @@ from soft_dice.inputs import check_shapes
 from soft_dice.loss import evaluate
 from soft_dice.options import DiceOptions
 
+from .errors import reported
+
 
 class SoftDiceLossLayer(caffe.Layer):
     """Soft Dice loss of a prediction, averaged over the batch::
@@ -43,6 +45,7 @@ class SoftDiceLossLayer(caffe.Layer):
         wrong; as :func:`soft_dice.soft_dice_loss`.
     """
 
+    @reported
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         self.options = DiceOptions.from_param_str(self.param_str)
         if self.options.axis != 1:
@@ -54,6 +57,7 @@ class SoftDiceLossLayer(caffe.Layer):
             raise ValueError('SoftDiceLossLayer has the tops loss and, if wanted, score; '
                              f'got {len(top)}')
 
+    @reported
     def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         shapes = [tuple(bottom[i].shape) for i in range(len(bottom))]
         check_shapes(self.options, shapes[0], shapes[1], shapes[2] if len(shapes) == 3 else None)
@@ -62,6 +66,7 @@ class SoftDiceLossLayer(caffe.Layer):
         if len(top) == 2:
             top[1].reshape(bottom[0].shape[0], 1 if self.options.pool_classes else counted)
 
+    @reported
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         weight = bottom[2].data if len(bottom) == 3 else None
         self._result = evaluate(bottom[0].data, bottom[1].data, self.options, weight)
@@ -69,6 +74,7 @@ class SoftDiceLossLayer(caffe.Layer):
         if len(top) == 2:
             top[1].data[...] = self._result.score
 
+    @reported
     def backward(self, top: Sequence[Any], propagate_down: Sequence[bool],
                  bottom: Sequence[Any]) -> None:
         if len(top) == 2 and top[1].diff.any():

@@ -1,4 +1,9 @@
 """What is Caffe's own: loss_weight, propagate_down, reshaping, tops and bottoms, param_str."""
+import os
+import re
+import subprocess
+import sys
+
 import caffe
 import numpy as np
 import pytest
@@ -218,6 +223,44 @@ def test_bad_label_value(value, message):
     net = loss_net(ARRAYS._replace(label=label))
     with pytest.raises(ValueError, match=message):
         net.forward()
+
+
+def caffe_train(tmp_path, label_value):
+    """What the caffe command prints, and its exit status, for a net that Caffe fills itself."""
+    net = tmp_path / 'net.prototxt'
+    net.write_text(
+        'layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param { '
+        'shape { dim: 2 dim: 3 dim: 4 dim: 4 } shape { dim: 2 dim: 1 dim: 4 dim: 4 } '
+        'data_filler { type: "gaussian" } '
+        f'data_filler {{ type: "constant" value: {label_value} }} }} }}\n'
+        + convolution('data', 'pred', 3)
+        + loss_prototxt({}, force_backward=False).replace('top: "loss"',
+                                                          'bottom: "pred" bottom: "label" '
+                                                          'top: "loss"'))
+    solver = tmp_path / 'solver.prototxt'
+    solver.write_text(f'net: "{net}" base_lr: 1 lr_policy: "fixed" max_iter: 9 display: 1 '
+                      'snapshot_after_train: false')
+    command = os.path.join(os.path.dirname(sys.executable), 'caffe')
+    if not os.path.exists(command):  # PYTHON=... on a machine with Caffe's command in its PATH
+        command = 'caffe'
+    environment = {**os.environ, 'GLOG_minloglevel': '0', 'GLOG_logtostderr': '1',
+                   'PYTHONPATH': os.getcwd()}
+    done = subprocess.run([command, 'train', '-solver', str(solver)], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, env=environment, cwd=str(tmp_path))
+    return done.stdout.decode(), done.returncode
+
+
+def test_caffe_command_trains(tmp_path):
+    output, status = caffe_train(tmp_path, label_value=1)
+    losses = [float(value) for value in re.findall(r'Iteration \d+.*, loss = ([\d.e-]+)', output)]
+    assert status == 0, output
+    assert len(losses) >= 9 and losses[-1] < losses[0]
+
+
+def test_caffe_command_shows_the_error(tmp_path):
+    output, status = caffe_train(tmp_path, label_value=7)
+    assert status != 0
+    assert 'SoftDiceLossLayer.forward: label must be a whole number in [0, 3)' in output
 
 
 def test_in_a_test_net_and_a_solver(tmp_path):
