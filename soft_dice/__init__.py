@@ -2,5 +2,7 @@
 from .loss import soft_dice_loss, soft_dice_loss_vjp, soft_dice_score
 from .metrics import hard_dice
 from .options import DiceOptions
+from .presets import preset, presets
 
-__all__ = ['DiceOptions', 'hard_dice', 'soft_dice_loss', 'soft_dice_loss_vjp', 'soft_dice_score']
+__all__ = ['DiceOptions', 'hard_dice', 'preset', 'presets', 'soft_dice_loss',
+           'soft_dice_loss_vjp', 'soft_dice_score']

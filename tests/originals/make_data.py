@@ -1,0 +1,186 @@
+"""Run the published losses themselves, from PyPI, and write down what they say.
+
+    make originals
+
+It is no test: it writes data.npz, which tests/test_presets.py holds every backend to.  Each entry
+is one loss of one package on one seeded input: the scalar the package returns, and its gradient
+with respect to the logits.  Everything is computed in float64 where the package allows.
+"""
+import importlib.metadata
+import importlib.util
+import json
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import torch
+
+IGNORE = 255
+SHAPES = {'image': (2, 4, 9, 8), 'one sample': (1, 3, 7, 5), 'volume': (2, 3, 4, 3, 5),
+          'many classes': (3, 11, 8, 8)}
+
+
+def without_its_init(package):
+    """Make ``package.losses`` importable without the models that the package itself imports."""
+    module = types.ModuleType(package)
+    module.__path__ = list(importlib.util.find_spec(package).submodule_search_locations)
+    sys.modules[package] = module
+
+
+without_its_init('segmentation_models_pytorch')
+from monai.losses import DiceLoss, GeneralizedDiceLoss, TverskyLoss  # noqa: E402
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss, SoftDiceLoss  # noqa: E402
+from segmentation_models_pytorch import losses as smp  # noqa: E402
+
+
+def softmax(x):
+    return torch.softmax(x, 1)
+
+
+def label_of(rng, shape, kind):
+    label = rng.integers(0, shape[1], shape[:1] + shape[2:])
+    if kind == 'absent':
+        label[label == shape[1] - 1] = 0
+        label[0][label[0] == 1] = 0
+    if kind == 'empty':
+        label[0] = 0
+    if kind == 'ignored':
+        label[rng.uniform(size=label.shape) < 0.3] = IGNORE
+    return label
+
+
+def with_channel(loss):
+    return lambda pred, label: loss(pred, label[:, None])
+
+
+def weights_for(shape):
+    return [0.25 + 0.5 * c for c in range(shape[1])]
+
+
+def losses_for(shape, kind):
+    """(preset, changes to its options, the original) for index labels."""
+    weights = weights_for(shape)
+    torch_weights = torch.tensor(weights, dtype=torch.float64)
+    one_hot = dict(softmax=True, to_onehot_y=True)
+    if kind == 'ignored':
+        ignoring = dict(ignore_label=IGNORE)
+        return [('smp', ignoring, smp.DiceLoss('multiclass', ignore_index=IGNORE)),
+                ('smp_jaccard', ignoring, smp.JaccardLoss('multiclass', ignore_index=IGNORE)),
+                ('log_dice', ignoring,
+                 smp.DiceLoss('multiclass', log_loss=True, ignore_index=IGNORE)),
+                ('nnunet', ignoring, masked_nnunet(False)),
+                ('nnunet', dict(ignoring, batch_dice=True), masked_nnunet(True))]
+    return [
+        ('monai', {}, with_channel(DiceLoss(**one_hot))),
+        ('monai', dict(include_background=False),
+         with_channel(DiceLoss(include_background=False, **one_hot))),
+        ('monai', dict(batch_dice=True), with_channel(DiceLoss(batch=True, **one_hot))),
+        ('monai', dict(exponent=2, smooth=0.5, smooth_dr=0.25),
+         with_channel(DiceLoss(squared_pred=True, smooth_nr=0.5, smooth_dr=0.25, **one_hot))),
+        ('monai', dict(alpha=1, beta=1), with_channel(DiceLoss(jaccard=True, **one_hot))),
+        ('monai', dict(class_weights=weights), with_channel(DiceLoss(weight=weights, **one_hot))),
+        ('monai', dict(class_reduction='sum'),
+         lambda p, t: DiceLoss(reduction='sum', **one_hot)(p, t[:, None]) / len(p)),
+        ('monai_generalized', {}, with_channel(GeneralizedDiceLoss(**one_hot))),
+        ('monai_generalized', dict(class_weights='inverse', include_background=False),
+         with_channel(GeneralizedDiceLoss(w_type='simple', include_background=False, **one_hot))),
+        ('monai_generalized', dict(batch_dice=True),
+         with_channel(GeneralizedDiceLoss(batch=True, **one_hot))),
+        ('monai_tversky', {}, with_channel(TverskyLoss(**one_hot))),
+        ('monai_tversky', dict(alpha=0.3, beta=0.7, batch_dice=True),
+         with_channel(TverskyLoss(alpha=0.3, beta=0.7, batch=True, **one_hot))),
+        ('smp', {}, smp.DiceLoss('multiclass')),
+        ('smp', dict(smooth=2.0), smp.DiceLoss('multiclass', smooth=1.0)),
+        ('smp', dict(classes=[1, 2]), smp.DiceLoss('multiclass', classes=[1, 2])),
+        ('smp', dict(class_weights=weights, weight_normalization='weights'),
+         smp_weighted(torch_weights)),
+        ('smp_jaccard', {}, smp.JaccardLoss('multiclass')),
+        ('log_dice', {}, smp.DiceLoss('multiclass', log_loss=True)),
+        ('nnunet', {}, with_channel(nnunet(False))),
+        ('nnunet', dict(batch_dice=True), with_channel(nnunet(True))),
+        ('nnunet', dict(include_background=True, smooth=1.0),
+         with_channel(SoftDiceLoss(softmax, batch_dice=False, do_bg=True, smooth=1.0, ddp=False))),
+    ]
+
+
+def smp_weighted(weights):
+    loss = smp.DiceLoss('multiclass', class_weights=weights)
+    loss.class_weights = weights  # the class keeps them in float32
+    return loss
+
+
+def nnunet(batch):
+    return MemoryEfficientSoftDiceLoss(softmax, batch_dice=batch, do_bg=False, smooth=1e-5,
+                                       ddp=False)
+
+
+def masked_nnunet(batch):
+    """As nnU-Net's DC_and_CE_loss calls it: a mask, and class 0 where the label is to be ignored."""
+    def loss(pred, label):
+        mask = (label != IGNORE)[:, None]
+        return nnunet(batch)(pred, torch.where(label == IGNORE, 0, label)[:, None], mask)
+    return loss
+
+
+def dense_losses_for():
+    """The same for a label per class, of 0 and 1, under a sigmoid."""
+    dense = dict(activation='sigmoid', sparse_label=False)
+    return [
+        ('monai', dense, DiceLoss(sigmoid=True)),
+        ('monai_generalized', dense, GeneralizedDiceLoss(sigmoid=True)),
+        ('monai_tversky', dense, TverskyLoss(sigmoid=True)),
+        ('smp', dense, smp.DiceLoss('multilabel')),
+        ('smp_jaccard', dense, smp.JaccardLoss('multilabel')),
+        ('log_dice', dense, smp.DiceLoss('multilabel', log_loss=True)),
+        ('nnunet', dense, MemoryEfficientSoftDiceLoss(torch.sigmoid, do_bg=False, smooth=1e-5,
+                                                      ddp=False)),
+    ]
+
+
+def single(preset, changes):
+    """Whether the original works in float32 whatever it is given, wholly or in part.
+
+    nnU-Net sums in float32; MONAI's generalised Dice takes its weights, and its squared_pred its
+    sums, from a one-hot label in float32.
+    """
+    return preset in ('nnunet', 'monai_generalized') or 'exponent' in changes
+
+
+def evaluate(loss, pred, label):
+    pred = torch.tensor(pred, requires_grad=True)
+    value = loss(pred, torch.tensor(label))
+    value.backward()
+    return value.item(), pred.grad.numpy()
+
+
+def main():
+    arrays, entries, inputs = {}, [], 0
+    rng = np.random.default_rng(20261121)
+    for shape_name, shape in SHAPES.items():
+        for kind in ('plain', 'absent', 'empty', 'ignored', 'multilabel'):
+            pred = 2 * rng.standard_normal(shape)
+            if kind == 'multilabel':
+                label = (rng.uniform(size=shape) < 0.4).astype('float64')
+                losses = dense_losses_for()
+            else:
+                label = label_of(rng, shape, kind)
+                losses = losses_for(shape, kind)
+            arrays[f'pred{inputs}'], arrays[f'label{inputs}'] = pred, label
+            for preset, changes, loss in losses:
+                value, gradient = evaluate(loss, pred, label)
+                arrays[f'gradient{len(entries)}'] = gradient
+                entries.append(dict(preset=preset, changes=changes, input=inputs, loss=value,
+                                    name=f'{shape_name}, {kind}', single=single(preset, changes)))
+            inputs += 1
+    packages = ('torch', 'monai', 'segmentation_models_pytorch', 'nnunetv2')
+    about = dict(entries=entries, versions={name: importlib.metadata.version(name)
+                                            for name in packages})
+    path = Path(__file__).with_name('data.npz')
+    np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)
+    print(f'{len(entries)} losses on {inputs} inputs in {path.name}, '
+          f'{path.stat().st_size / 1e6:.1f} MB, from {about["versions"]}')
+
+
+if __name__ == '__main__':
+    main()
