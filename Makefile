@@ -1,5 +1,5 @@
-# `make` lists what there is. Every target but help and clean first builds .runtime/ where it is missing;
-# `make PYTHON=python3 test` uses a Python that has Caffe and MXNet already, and builds nothing.
+# `make` lists what there is. The targets that need .runtime/ build it first; with
+# `make PYTHON=python3 test` a Python that has Caffe and MXNet is used, and nothing is built.
 
 RUNTIME_PYTHON := .runtime/bin/python
 PYTHON ?= $(RUNTIME_PYTHON)
@@ -7,7 +7,7 @@ PYTHON ?= $(RUNTIME_PYTHON)
 .PHONY: help env test lint demo clean clean-env
 
 help:
-	@echo "make env        build .runtime/, which holds Caffe and MXNet in one Python (environment/README.md)"
+	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
 	@echo "make test       check style and types, then run every test"
 	@echo "make lint       check style and types"
 	@echo "make demo       train on real images in both frameworks and draw what happened"

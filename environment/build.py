@@ -48,8 +48,8 @@ PACKAGES = ['caffe', 'python3-caffe', 'libopenblas0-pthread', 'python3-pip']
 LEAVE_OUT = set('''
     libc6 libgcc-s1 libstdc++6 libgomp1 gcc-10-base
 
-    python3-numpy python3-scipy python3-matplotlib python-matplotlib-data fonts-lyx
-    python3-kiwisolver python3-cycler python3-pyparsing python3-pygments
+    python3-numpy python3-matplotlib python-matplotlib-data fonts-lyx python3-kiwisolver
+    python3-cycler python3-pyparsing python3-pygments
 
     cython3 python3-ipython python3-ipython-genutils python3-backcall python3-jedi python3-parso
     python3-pexpect python3-pickleshare python3-prompt-toolkit python3-ptyprocess
@@ -194,9 +194,9 @@ def run(command, log: Path, progress: Progress, detail=lambda: '...', **options)
                 process.wait()
 
 
-def output_of(command: list) -> str:
+def output_of(command: list, folder='/') -> str:
     return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, universal_newlines=True, cwd='/',
+                          stderr=subprocess.DEVNULL, universal_newlines=True, cwd=folder,
                           env=dict(os.environ, LC_ALL='C')).stdout
 
 
@@ -242,7 +242,7 @@ def check_machine(runtime: Runtime) -> None:
         ctypes.CDLL('libgomp.so.1')
     except OSError:
         raise Problem('libgomp.so.1 is missing: get it with `apt-get install libgomp1`.') from None
-    needed, free = 2.5e9, shutil.disk_usage(runtime.project).free
+    needed, free = 1.5e9, shutil.disk_usage(runtime.project).free
     if not runtime.debian.exists() and free < needed:
         raise Problem(f'Only {free / 1e9:.1f} GB of disk are free for {runtime.root}, and building '
                       f'it takes {needed / 1e9:.1f} GB: make room.')
@@ -308,11 +308,16 @@ def download(runtime: Runtime, options: list, packages: list, log: Path) -> list
     """Fetch packages into downloads/. apt verifies them all, also those left by an earlier run."""
     progress = Progress('Debian download')
     runtime.downloads.mkdir(exist_ok=True)
-    plan = output_of(['apt-get', *options, '--print-uris', 'download', *packages])
+    # In its folder, because apt leaves out what is already there and whole.
+    plan = output_of(['apt-get', *options, '--print-uris', 'download', *packages],
+                     runtime.downloads)
     missing = sum(int(size) for size in re.findall(r"^'[^']*' \S+ (\d+)", plan, re.MULTILINE))
 
     def size() -> int:
-        return sum(entry.stat().st_size for entry in os.scandir(runtime.downloads))
+        try:
+            return sum(entry.stat().st_size for entry in os.scandir(runtime.downloads))
+        except FileNotFoundError:  # apt has just renamed or removed one
+            return 0
 
     total = size() + missing
     if run(['apt-get', *options, 'download', *packages], log, progress,
@@ -328,10 +333,10 @@ def download(runtime: Runtime, options: list, packages: list, log: Path) -> list
 def unpack(files: list, folder: Path, log: Path) -> None:
     progress = Progress('Debian unpacking')
     for number, file in enumerate(files, start=1):
-        count = f'{number} of {len(files)} packages'
-        if run(['dpkg-deb', '--extract', file, folder], log, progress) != 0:
+        progress.update(f'{number} of {len(files)} packages')
+        command = ['dpkg-deb', '--extract', file, folder]
+        if run(command, log, progress, lambda: file.name.split('_')[0]) != 0:
             raise Problem(f'{file.name} cannot be unpacked ({why(log)}; all in {log}).')
-        progress.update(count)
     progress.done(f'{len(files)} packages')
 
 
@@ -384,7 +389,9 @@ def pip_install(runtime: Runtime, label: str, log: Path, total: int, *arguments)
     progress = Progress(label)
 
     def counter() -> str:
-        text = log.read_text(errors='replace')
+        text = log.read_text(errors='replace') if total else ''
+        if not text:
+            return ''
         if 'Installing collected packages' in text:
             return f'installing {total} packages'
         count = len(re.findall('^(?:Collecting|Processing) ', text, re.MULTILINE))
@@ -398,8 +405,9 @@ def pip_install(runtime: Runtime, label: str, log: Path, total: int, *arguments)
     progress.done(f'{total} packages' if total > 1 else '')
 
 
-def pinned(requirements: Path) -> int:
-    return len(re.findall(r'^[^#\s]+==', requirements.read_text(), re.MULTILINE))
+def pinned(requirements: Path) -> list:
+    """The lines of a requirements file without their comments."""
+    return re.findall(r'^[^#\s]+', requirements.read_text(encoding='utf-8'), re.MULTILINE)
 
 
 def build_python(runtime: Runtime) -> None:
@@ -408,9 +416,9 @@ def build_python(runtime: Runtime) -> None:
             remove(entry)
     write_environment(runtime)
     compile_debian(runtime)
-    pip_install(runtime, 'PyPI packages', runtime.logs / 'pip.log', pinned(REQUIREMENTS),
+    pip_install(runtime, 'PyPI packages', runtime.logs / 'pip.log', len(pinned(REQUIREMENTS)),
                 '--only-binary', ':all:', '-r', REQUIREMENTS)
-    pip_install(runtime, 'PyPI data', runtime.logs / 'pip-data.log', pinned(DATA_REQUIREMENTS),
+    pip_install(runtime, 'PyPI data', runtime.logs / 'pip-data.log', 1,
                 '--only-binary', ':all:', '--no-deps', '-r', DATA_REQUIREMENTS)
 
 
@@ -452,8 +460,8 @@ def steps(runtime: Runtime) -> list:
     inputs = [
         ('debian', build_debian, [RELEASE, PACKAGES, sorted(LEAVE_OUT)]),
         # With the place, because the scripts that pip writes into bin/ hold absolute paths.
-        ('python', build_python, [str(runtime.root), wrappers(), DEEPBIND, REQUIREMENTS.read_text(),
-                                  DATA_REQUIREMENTS.read_text()]),
+        ('python', build_python, [str(runtime.root), wrappers(), DEEPBIND, pinned(REQUIREMENTS),
+                                  pinned(DATA_REQUIREMENTS)]),
         ('proof', build_proof, [PROOF.read_text()]),
         ('project', build_project, project_inputs(runtime)),
     ]
@@ -497,21 +505,21 @@ def take_lock(runtime: Runtime):
 
 
 def build(runtime: Runtime) -> None:
-    start, checked = time.monotonic(), False
-    for name, function, key in steps(runtime):
-        if is_done(runtime, name, key):
-            continue
-        if not checked:
-            check_machine(runtime)
-            print(f'Building {runtime.root}, which takes a few minutes.', flush=True)
-            checked = True
+    start, todo = time.monotonic(), steps(runtime)
+    while todo and is_done(runtime, todo[0][0], todo[0][2]):
+        del todo[0]
+    if not todo:
+        print('.runtime/ is up to date.')
+        return
+    check_machine(runtime)
+    print(f'Building {runtime.root}; all of it takes about three minutes.', flush=True)
+    # Later stamps go first: what they stand for is wiped or outdated from here on.
+    for name, _, _ in reversed(todo):
         remove(runtime.stamps / name)
+    for name, function, key in todo:
         function(runtime)
         write_stamp(runtime, name, key)
-    if checked:
-        print(f'Built in {time.monotonic() - start:.0f} s.')
-    else:
-        print('.runtime/ is up to date.')
+    print(f'Built in {time.monotonic() - start:.0f} s.')
 
 
 def interrupted(signal_number, frame) -> None:

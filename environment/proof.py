@@ -26,7 +26,7 @@ import scipy.linalg
 
 class Twice(caffe.Layer):
     def setup(self, bottom, top):
-        # Linear algebra from two wheels that bring their own OpenBLAS, next to Caffe's.
+        # NumPy's wheel brings its own OpenBLAS, and SciPy shares Caffe's.
         matrix = numpy.eye(100) + 1 / 200
         assert numpy.allclose(numpy.linalg.inv(matrix) @ matrix, numpy.eye(100))
         assert numpy.allclose(scipy.linalg.inv(matrix) @ matrix, numpy.eye(100))
@@ -68,7 +68,8 @@ def main() -> None:
     Path('net.prototxt').write_text(NET)
     Path('proof_layer.py').write_text(LAYER)
     sys.path.insert(0, str(folder))
-    os.environ.setdefault('GLOG_minloglevel', '2')
+    os.environ['GLOG_logtostderr'] = '1'  # else Caffe's command leaves logs in /tmp
+    os.environ['GLOG_minloglevel'] = '2'
     check_command()
     versions = check_libraries()
     shutil.rmtree(folder)
