@@ -94,6 +94,15 @@ def _check_pred_shape(shape: Shape, axis: int, batch_axis: int) -> None:
                          f'{shape}')
 
 
+def check_label(label: np.ndarray, num_classes: int, options: DiceOptions, sample: int) -> None:
+    """Refuse bad values in the label (1, ...) of one sample of a larger batch."""
+    label = _numeric('label', label)
+    if options.sparse_label:
+        _index_label(label.reshape(1, -1), num_classes, options.ignore_label, sample)
+    else:
+        _check_dense(label, options.ignore_label, sample)
+
+
 def restore(flat: np.ndarray, shape: Shape, axis: int) -> np.ndarray:
     """The (N, C, P) array as an array of ``shape`` with its class axis at ``axis``."""
     classes_second = tuple(np.moveaxis(np.empty(shape, dtype=bool), axis, 1).shape)
@@ -120,8 +129,8 @@ def _numeric(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _index_label(label: np.ndarray, num_classes: int, ignore_label: Optional[int]
-                 ) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+def _index_label(label: np.ndarray, num_classes: int, ignore_label: Optional[int],
+                 first_sample: int = 0) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     """(N, P) whole numbers with -1 where ignored, and (N, 1, P) where valid (None: everywhere)."""
     classes = max(num_classes, 2)  # one channel: the label says 0 or 1
     valid = np.ones(label.shape, dtype=bool) if ignore_label is None else label != ignore_label
@@ -133,14 +142,14 @@ def _index_label(label: np.ndarray, num_classes: int, ignore_label: Optional[int
         where = tuple(int(i) for i in np.argwhere(~good & valid)[0])
         allowed = '' if ignore_label is None else f' or ignore_label={ignore_label}'
         raise ValueError(f'label must be a whole number in [0, {classes}){allowed}, for example '
-                         f'{classes - 1}; got {label[where]} in sample {where[0]}, '
+                         f'{classes - 1}; got {label[where]} in sample {first_sample + where[0]}, '
                          f'pixel {where[1]} of {label.shape[1]}')
     if valid.all():
         return label.astype(np.intp), None
     return np.where(valid, label, -1).astype(np.intp), valid[:, None, :]
 
 
-def _check_dense(label: np.ndarray, ignore_label: Optional[int]) -> None:
+def _check_dense(label: np.ndarray, ignore_label: Optional[int], first_sample: int = 0) -> None:
     good = (label >= 0) & (label <= 1)
     if ignore_label is not None:
         good |= label == ignore_label
@@ -148,7 +157,7 @@ def _check_dense(label: np.ndarray, ignore_label: Optional[int]) -> None:
         where = tuple(int(i) for i in np.argwhere(~good)[0])
         allowed = '' if ignore_label is None else f' or ignore_label={ignore_label}'
         raise ValueError(f'a dense label must lie in [0, 1]{allowed}, for example 0.5; got '
-                         f'{label[where]} at {where}')
+                         f'{label[where]} at {(first_sample + where[0],) + where[1:]}')
 
 
 def _dense_label(label: np.ndarray, dtype: np.dtype, ignore_label: Optional[int]

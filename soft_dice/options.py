@@ -131,14 +131,19 @@ class DiceOptions:
     def from_param_str(cls, text: str) -> 'DiceOptions':
         """Options from a Caffe param_str: a JSON object or a Python dict literal; empty is default.
 
-        The text is parsed, never evaluated.
+        The key "preset" starts from a published loss, ``{"preset": "monai", "ignore_label": 255}``;
+        the other keys override.  The text is parsed, never evaluated.
 
         Raises
         ------
-        ValueError : text that is neither, or that names an option twice.
+        ValueError : text that is neither, that names an option twice, or an unknown preset.
         TypeError : unknown option.
         """
-        return cls(**parse_param_str(text))
+        fields = parse_param_str(text)
+        if 'preset' not in fields:
+            return cls(**fields)
+        from .presets import preset  # which is made of DiceOptions
+        return preset(fields.pop('preset')).replace(**fields)
 
     def resolve(self, num_classes: int) -> 'Plan':
         """These options for predictions of ``num_classes`` channels.

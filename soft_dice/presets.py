@@ -28,7 +28,7 @@ def preset(name: str) -> DiceOptions:
     ------
     ValueError : a name that is not in :data:`presets`; the message lists them.
     """
-    if name not in presets:
+    if not isinstance(name, str) or name not in presets:
         raise ValueError(f'preset must be one of {", ".join(presets)}; got {name!r}')
     return presets[name].options
 

@@ -116,7 +116,7 @@ def nnunet(batch):
 
 
 def masked_nnunet(batch):
-    """As nnU-Net's DC_and_CE_loss calls it: a mask, and class 0 where the label is to be ignored."""
+    """As nnU-Net's DC_and_CE_loss calls it: with a mask, and class 0 where it is ignored."""
     def loss(pred, label):
         mask = (label != IGNORE)[:, None]
         return nnunet(batch)(pred, torch.where(label == IGNORE, 0, label)[:, None], mask)

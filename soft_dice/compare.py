@@ -1,0 +1,236 @@
+"""`python -m soft_dice compare`: what every published loss says about one pair of arrays."""
+import argparse
+import json
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from . import arrays
+from .arrays import CannotRun
+from .options import FIELDS, DiceOptions
+from .presets import presets
+from .survey import Evaluated, Pair, Survey
+
+SMOOTHINGS = (0.0, 1e-8, 1e-7, 1e-6, 2e-6, 1e-5, 2e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 1.0, 2.0, 10.0,
+              100.0)
+
+
+class Match(NamedTuple):
+    """One reading of a printed value.
+
+    preset, changes : the formula that gives it.
+    value : what the formula gives.
+    said_as : how the value relates to the loss: 'loss', 'score' (1 - loss) or 'negated loss'.
+    digits : how many decimals of the value asked for agree.
+    """
+
+    preset: str
+    changes: Dict[str, Any]
+    value: float
+    said_as: str
+    digits: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('pred', help='prediction (N, C, ...): .npy, .npz, .npz:name, .nii.gz')
+    parser.add_argument('label', help='label (N, ...) of class indices, or of the shape of pred')
+    parser.add_argument('--activation', choices=('softmax', 'sigmoid', 'none'),
+                        help='what to apply to pred; default softmax, for one channel sigmoid')
+    parser.add_argument('--ignore-label', type=int, metavar='N')
+    parser.add_argument('--axis', type=int, default=1, help='class axis of pred; default 1')
+    parser.add_argument('--no-batch', action='store_true', help='the arrays have no batch axis')
+    parser.add_argument('--presets', metavar='A,B', help='only these')
+    parser.add_argument('--per-class', action='store_true', help='the score of each class too')
+    parser.add_argument('--nearest', metavar='VALUE',
+                        help='which formula gives this value, as your old code printed it')
+    parser.add_argument('--json', action='store_true', help='machine-readable')
+    parser.add_argument('--plot', metavar='FILE.png', help='draw the gradients of one slice')
+    parser.add_argument('--sample', type=int, default=0, help='sample to draw; default 0')
+    parser.add_argument('--slice', type=int, help='plane to draw of a volume; default the middle')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    survey = _survey(arguments)
+    names = _chosen(arguments.presets)
+    options = {name: survey.reading(presets[name].options) for name in names}
+    remarks = describe(survey)
+    if arguments.nearest is not None:
+        matches = nearest(survey, arguments.nearest, names)
+        _print_matches(arguments, matches, remarks)
+        return 0 if matches else 1
+    found = dict(zip(names, survey.evaluate(list(options.values()))))
+    if arguments.json:
+        json.dump(_as_json(found, options, remarks), sys.stdout, indent=2)
+        print()
+    else:
+        _print_table(found, remarks, arguments.per_class)
+    if arguments.plot:
+        from .pictures import draw_gradients
+        draw_gradients(arguments.plot, survey, options, arguments.sample, arguments.slice)
+        if not arguments.json:
+            print(f'\nGradients drawn in {arguments.plot}.')
+    return 0
+
+
+def describe(survey: Survey) -> List[str]:
+    """Absent classes and empty images, in words."""
+    label_sum = survey.counts(survey.reading(DiceOptions())).label_sum
+    remarks = []
+    for sample, row in enumerate(label_sum):
+        absent = [c for c in range(survey.classes) if row[c] == 0]
+        if len(absent) == survey.classes and survey.classes > 1 and survey.read_as.sparse_label:
+            remarks.append(f'Sample {sample}: every pixel is ignored.')
+        elif survey.classes > 1 and absent == list(range(1, survey.classes)):
+            remarks.append(f'Sample {sample}: an empty image, all background.')
+        elif survey.classes == 1 and absent:
+            remarks.append(f'Sample {sample}: an empty image, no foreground.')
+        elif absent:
+            classes = ', '.join(map(str, absent))
+            remarks.append(f'Sample {sample}: class {classes} has no pixel in the label. The '
+                           'losses differ most here: some score it by smooth alone, some drop it.')
+    return remarks
+
+
+def nearest(survey: Survey, text: str, names: List[str], most: int = 10) -> List[Match]:
+    """The formulas whose value agrees with the printed ``text``, best first."""
+    target, decimals = _printed(text)
+    matches = []
+    for name in names:
+        for changes in _variations(name, survey):
+            try:
+                options = survey.reading(presets[name].options.replace(**changes))
+                loss = float(np.mean(survey.loss(options)))
+            except ValueError:  # this option does not go with this preset, or not with the arrays
+                continue
+            for said_as, value in (('loss', loss), ('score', 1 - loss), ('negated loss', -loss)):
+                matches.append(Match(name, changes, value, said_as,
+                                     _agreeing(value, target, decimals)))
+    matches.sort(key=lambda match: (-match.digits, len(match.changes), match.said_as != 'loss',
+                                    abs(match.value - target)))
+    return [match for match in _distinct(matches) if match.digits > 0][:most]
+
+
+def _survey(arguments: argparse.Namespace) -> Survey:
+    pred, label = arrays.load(arguments.pred), arrays.load(arguments.label)
+    if arguments.no_batch:
+        pred, label = pred[None], label[None]
+    if pred.dtype.kind != 'f':
+        raise CannotRun(f'{arguments.pred} must hold floating point numbers; it holds {pred.dtype}')
+    if pred.dtype.itemsize not in (4, 8):
+        pred = pred.astype(np.float32)
+    if not (1 <= arguments.axis < pred.ndim or -pred.ndim < arguments.axis < 0):
+        raise CannotRun(f'--axis must be an axis of pred after the batch, which has shape '
+                        f'{pred.shape}; got {arguments.axis}')
+    dense = label.shape == pred.shape and not (pred.shape[arguments.axis] == 1
+                                               and label.dtype.kind in 'biu')
+    if label.ndim == pred.ndim:
+        label = np.moveaxis(label, arguments.axis, 1)
+    pred = np.moveaxis(pred, arguments.axis, 1)
+    activation = arguments.activation or ('sigmoid' if pred.shape[1] == 1 or dense else 'softmax')
+    return Survey(Pair(pred, label), DiceOptions(
+        activation=activation, sparse_label=not dense, ignore_label=arguments.ignore_label))
+
+
+def _chosen(text: Optional[str]) -> List[str]:
+    if text is None:
+        return list(presets)
+    names = [name.strip() for name in text.split(',')]
+    for name in names:
+        if name not in presets:
+            raise CannotRun(f'--presets must name some of {", ".join(presets)}; got {name!r}')
+    return names
+
+
+def _printed(text: str) -> Tuple[float, int]:
+    """A printed number and its decimals: '0.3569' has 4, '3.5e-3' as many as it takes, 4."""
+    try:
+        value = float(text)
+        if not np.isfinite(value):
+            raise ValueError
+    except ValueError:
+        raise CannotRun(f'--nearest must be a number as your code printed it, for example 0.3569; '
+                        f'got {text!r}') from None
+    mantissa, _, exponent = text.lower().partition('e')
+    decimals = len(mantissa.partition('.')[2]) - int(exponent or 0)
+    return value, min(max(decimals, 1), 15)
+
+
+def _agreeing(value: float, target: float, decimals: int) -> int:
+    """How many of the target's decimals the value has after rounding."""
+    for digits in range(decimals, 0, -1):
+        if abs(value - target) <= 0.5000001 * 10.0 ** -digits:
+            return digits
+    return 0
+
+
+def _variations(name: str, survey: Survey) -> List[Dict[str, Any]]:
+    """Changes to a preset that people make: smoothing, its place, batch or image, background."""
+    own = presets[name].options
+    smooth: List[Dict[str, Any]] = [{}]
+    for value in SMOOTHINGS:
+        smooth += [{'smooth': value, 'smooth_dr': None}, {'smooth': 0.0, 'smooth_dr': value}]
+    variations = []
+    for batch in ({}, {'batch_dice': not own.batch_dice}):
+        for background in ({}, {'include_background': not own.include_background}):
+            if survey.classes == 1 and background:
+                continue
+            for each in smooth:
+                changes = {**each, **batch, **background}
+                variations.append({field: value for field, value in changes.items()
+                                   if getattr(own, field) != value})
+    return variations
+
+
+def _distinct(matches: List[Match]) -> List[Match]:
+    """One entry for each formula: presets that a change turns into each other appear once."""
+    seen, kept = set(), []
+    for match in matches:
+        key = presets[match.preset].options.replace(**match.changes), match.said_as
+        if key not in seen:
+            seen.add(key)
+            kept.append(match)
+    return kept
+
+
+def _sorted(found: Dict[str, Evaluated]) -> List[Tuple[str, Evaluated]]:
+    return sorted(found.items(), key=lambda item: float(np.mean(item[1].loss)))
+
+
+def _print_table(found: Dict[str, Evaluated], remarks: List[str], per_class: bool) -> None:
+    print(f'{"preset":20} {"loss":>12} {"|gradient|":>12}  formula')
+    for name, each in _sorted(found):
+        print(f'{name:20} {np.mean(each.loss):12.6f} {each.gradient_norm:12.3e}  '
+              f'{presets[name].formula}')
+        if per_class:
+            scores = ' '.join(f'{score:.4f}' for score in each.score.mean(axis=0))
+            print(f'{"":20} score of each counted class: {scores}')
+    for remark in [''] * bool(remarks) + remarks:
+        print(remark)
+
+
+def _print_matches(arguments: argparse.Namespace, matches: List[Match], remarks: List[str]) -> None:
+    if arguments.json:
+        json.dump({'value': arguments.nearest, 'matches': [match._asdict() for match in matches],
+                   'remarks': remarks}, sys.stdout, indent=2)
+        print()
+        return
+    if not matches:
+        print(f'No formula searched gives {arguments.nearest}, not even to one decimal.')
+    for match in matches:
+        settings = ', '.join(f'{field}={value!r}' for field, value in match.changes.items())
+        print(f'{match.digits} decimals agree: {match.value:.8f} is the {match.said_as} of '
+              f'{match.preset}{" with " + settings if settings else ""}')
+    for remark in [''] * bool(remarks) + remarks:
+        print(remark)
+
+
+def _as_json(found: Dict[str, Evaluated], options: Dict[str, DiceOptions], remarks: List[str]
+             ) -> Dict[str, Any]:
+    return {'presets': {name: {
+        'loss': float(np.mean(each.loss)), 'loss_per_sample': each.loss.tolist(),
+        'gradient_norm': each.gradient_norm, 'score': each.score.tolist(),
+        'formula': presets[name].formula,
+        'options': {field: value for field, value in options[name].to_dict().items()
+                    if value != FIELDS[field]}} for name, each in _sorted(found)},
+            'remarks': remarks}

@@ -1,0 +1,129 @@
+"""Many losses of one pair of arrays, piece by piece, so that arrays larger than memory will do.
+
+Counts add up over pieces of the image (stage 1), the options only see counts (stage 2), and the
+gradient of a piece needs only the counts' derivatives (stage 3).  So all losses are computed in two
+passes over the pieces, and no more than a piece is in memory.
+"""
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from .counts import Counts, count
+from .inputs import check_label, check_shapes, prepare
+from .options import DiceOptions
+from .score import loss_from_counts, score_from_counts
+
+PIECE = 1 << 20  # elements of pred
+
+
+class Pair(NamedTuple):
+    """pred (N, C, ...) and label, both possibly memory-mapped, classes at axis 1."""
+
+    pred: np.ndarray
+    label: np.ndarray
+
+
+class Evaluated(NamedTuple):
+    """loss (N,), score (N, K) and the norm of the gradient of the mean loss."""
+
+    loss: np.ndarray
+    score: np.ndarray
+    gradient_norm: float
+
+
+class Survey:
+    """The counts of one pair of arrays, from which any loss follows.
+
+    Raises
+    ------
+    ValueError : shapes that do not match, or a label out of range; at once, with its place.
+    """
+
+    def __init__(self, pair: Pair, options: DiceOptions) -> None:
+        """``options`` say how to read the arrays: activation, sparse_label, ignore_label."""
+        check_shapes(options, pair.pred.shape, pair.label.shape)
+        self.pair = pair
+        self.read_as = options
+        self.samples, self.classes = pair.pred.shape[:2]
+        for sample in range(self.samples):
+            check_label(np.asarray(pair.label[sample:sample + 1]), self.classes, options, sample)
+        self._counts: Dict[Tuple[float, str], Counts] = {}
+
+    def reading(self, options: DiceOptions) -> DiceOptions:
+        """``options`` for these arrays: their activation, kind of label and ignore_label."""
+        own = self.read_as
+        changes = dict(activation=own.activation, sparse_label=own.sparse_label,
+                       ignore_label=own.ignore_label)
+        if self.classes == 1:  # one channel is the foreground
+            changes['include_background'] = True
+        return options.replace(**changes)
+
+    def counts(self, options: DiceOptions) -> Counts:
+        """Stage 1 of the whole arrays; once for each exponent and overlap."""
+        key = options.exponent, options.overlap
+        if key not in self._counts:
+            totals = Counts(*(np.zeros((self.samples, self.classes)) for _ in Counts._fields))
+            for sample, piece in self._pieces():
+                counts, _ = count(prepare(piece.pred, piece.label, options), options)
+                for total, each in zip(totals, counts):
+                    total[sample] += each[0]
+            self._counts[key] = totals
+        return self._counts[key]
+
+    def loss(self, options: DiceOptions) -> np.ndarray:
+        """(N,)"""
+        return loss_from_counts(self.counts(options), options.resolve(self.classes))[0]
+
+    def evaluate(self, losses: List[DiceOptions]) -> List[Evaluated]:
+        """Loss, score and gradient norm of each of the options."""
+        values, derivatives = [], []
+        for options in losses:
+            plan = options.resolve(self.classes)
+            value, vjp = loss_from_counts(self.counts(options), plan)
+            values.append((value, score_from_counts(self.counts(options), plan)))
+            derivatives.append(vjp(np.full(value.shape, 1 / self.samples)))
+        squares = np.zeros(len(losses))
+        for sample, piece in self._pieces():
+            for i, gradient in enumerate(self._gradients(piece, sample, losses, derivatives)):
+                squares[i] += np.sum(np.square(gradient, dtype=np.float64))
+        return [Evaluated(value, score, float(norm))
+                for (value, score), norm in zip(values, np.sqrt(squares))]
+
+    def gradient(self, options: DiceOptions, sample: int, index: Optional[int]) -> np.ndarray:
+        """Gradient of one sample, (C, ...); of the plane ``index`` of its first space axis."""
+        value, vjp = loss_from_counts(self.counts(options), options.resolve(self.classes))
+        derivatives = vjp(np.full(value.shape, 1 / self.samples))
+        piece = self._piece(sample, slice(None) if index is None else slice(index, index + 1))
+        gradient = next(self._gradients(piece, sample, [options], [derivatives]))
+        gradient = gradient.reshape(piece.pred.shape[1:])
+        return gradient if index is None else gradient[:, 0]
+
+    def _gradients(self, piece: Pair, sample: int, losses: List[DiceOptions],
+                   derivatives: List[Counts]) -> Iterator[np.ndarray]:
+        """Stage 3 of a piece, (1, C, P) for each loss; stage 1 once per exponent and overlap."""
+        vjps = {}
+        for options, d_counts in zip(losses, derivatives):
+            key = options.exponent, options.overlap
+            if key not in vjps:
+                vjps[key] = count(prepare(piece.pred, piece.label, options), options)[1]
+            yield vjps[key](d_counts.intersection[sample:sample + 1],
+                            d_counts.pred_sum[sample:sample + 1])
+
+    def _pieces(self) -> Iterator[Tuple[int, Pair]]:
+        shape = self.pair.pred.shape
+        if len(shape) == 2:
+            length, step = 1, 1
+        else:
+            length = shape[2]
+            step = max(1, PIECE * length // int(np.prod(shape[1:])))
+        for sample in range(self.samples):
+            for start in range(0, length, step):
+                yield sample, self._piece(sample, slice(start, start + step))
+
+    def _piece(self, sample: int, rows: slice) -> Pair:
+        pred, label = (array[sample:sample + 1] for array in self.pair)
+        if pred.ndim == 2:
+            return Pair(pred, label)
+        channels = label.ndim == pred.ndim
+        return Pair(np.asarray(pred[:, :, rows]),
+                    np.asarray(label[:, :, rows] if channels else label[:, rows]))
