@@ -4,13 +4,14 @@
 RUNTIME_PYTHON := .runtime/bin/python
 PYTHON ?= $(RUNTIME_PYTHON)
 
-.PHONY: help env test lint demo clean clean-env
+.PHONY: help env test lint demo originals clean clean-env
 
 help:
 	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
 	@echo "make test       check style and types, then run every test"
 	@echo "make lint       check style and types"
 	@echo "make demo       train on real images in both frameworks and draw what happened"
+	@echo "make originals  run the published losses anew that tests/test_presets.py compares with"
 	@echo "make clean      remove what tests, builds and the demo leave behind"
 	@echo "make clean-env  remove .runtime/"
 	@echo
@@ -36,6 +37,13 @@ test: lint
 
 demo: env
 	$(PYTHON) -m demo
+
+# The published losses run themselves, in an environment of their own.
+originals:
+	python3 -m venv .runtime-originals
+	.runtime-originals/bin/pip install torch==2.13.0 "numpy<3"
+	.runtime-originals/bin/pip install --no-deps -r tests/originals/requirements.txt
+	.runtime-originals/bin/python tests/originals/make_data.py
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .hypothesis .coverage htmlcov demo/out benchmarks/out

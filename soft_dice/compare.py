@@ -86,14 +86,14 @@ def describe(survey: Survey) -> List[str]:
         elif survey.classes == 1 and absent:
             remarks.append(f'Sample {sample}: an empty image, no foreground.')
         elif absent:
-            classes = ', '.join(map(str, absent))
-            remarks.append(f'Sample {sample}: class {classes} has no pixel in the label. The '
-                           'losses differ most here: some score it by smooth alone, some drop it.')
+            classes = f'class{"es" * (len(absent) > 1)} {", ".join(map(str, absent))}'
+            remarks.append(f'Sample {sample}: no pixel of the label is of {classes}. The losses '
+                           'differ most here: some score that by smooth alone, some drop it.')
     return remarks
 
 
 def nearest(survey: Survey, text: str, names: List[str], most: int = 10) -> List[Match]:
-    """The formulas whose value agrees with the printed ``text``, best first."""
+    """The formulas that agree with the printed ``text`` best: all such, and at least three."""
     target, decimals = _printed(text)
     matches = []
     for name in names:
@@ -108,7 +108,9 @@ def nearest(survey: Survey, text: str, names: List[str], most: int = 10) -> List
                                      _agreeing(value, target, decimals)))
     matches.sort(key=lambda match: (-match.digits, len(match.changes), match.said_as != 'loss',
                                     abs(match.value - target)))
-    return [match for match in _distinct(matches) if match.digits > 0][:most]
+    matches = [match for match in _distinct(matches) if match.digits > 0]
+    best = [match for match in matches if match.digits == matches[0].digits]
+    return matches[:max(3, min(len(best), most))]
 
 
 def _survey(arguments: argparse.Namespace) -> Survey:

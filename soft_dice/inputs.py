@@ -98,7 +98,7 @@ def check_label(label: np.ndarray, num_classes: int, options: DiceOptions, sampl
     """Refuse bad values in the label (1, ...) of one sample of a larger batch."""
     label = _numeric('label', label)
     if options.sparse_label:
-        _index_label(label.reshape(1, -1), num_classes, options.ignore_label, sample)
+        _check_index(label.reshape(1, -1), num_classes, options.ignore_label, sample)
     else:
         _check_dense(label, options.ignore_label, sample)
 
@@ -129,24 +129,32 @@ def _numeric(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _index_label(label: np.ndarray, num_classes: int, ignore_label: Optional[int],
-                 first_sample: int = 0) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+def _index_label(label: np.ndarray, num_classes: int, ignore_label: Optional[int]
+                 ) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     """(N, P) whole numbers with -1 where ignored, and (N, 1, P) where valid (None: everywhere)."""
+    _check_index(label, num_classes, ignore_label)
+    if ignore_label is None:
+        return label.astype(np.intp), None
+    valid = label != ignore_label
+    if valid.all():
+        return label.astype(np.intp), None
+    return np.where(valid, label, -1).astype(np.intp), valid[:, None, :]
+
+
+def _check_index(label: np.ndarray, num_classes: int, ignore_label: Optional[int],
+                 first_sample: int = 0) -> None:
     classes = max(num_classes, 2)  # one channel: the label says 0 or 1
-    valid = np.ones(label.shape, dtype=bool) if ignore_label is None else label != ignore_label
+    good = (label >= 0) & (label < classes)  # False for NaN
     if label.dtype.kind == 'f':
-        good = (label >= 0) & (label < classes) & (label == np.floor(label))  # False for NaN
-    else:
-        good = (label >= 0) & (label < classes)
-    if not (good | ~valid).all():
-        where = tuple(int(i) for i in np.argwhere(~good & valid)[0])
+        good &= label == np.floor(label)
+    if ignore_label is not None:
+        good |= label == ignore_label
+    if not good.all():
+        where = tuple(int(i) for i in np.argwhere(~good)[0])
         allowed = '' if ignore_label is None else f' or ignore_label={ignore_label}'
         raise ValueError(f'label must be a whole number in [0, {classes}){allowed}, for example '
                          f'{classes - 1}; got {label[where]} in sample {first_sample + where[0]}, '
                          f'pixel {where[1]} of {label.shape[1]}')
-    if valid.all():
-        return label.astype(np.intp), None
-    return np.where(valid, label, -1).astype(np.intp), valid[:, None, :]
 
 
 def _check_dense(label: np.ndarray, ignore_label: Optional[int], first_sample: int = 0) -> None:

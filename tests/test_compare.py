@@ -77,7 +77,7 @@ def test_absent_classes_and_empty_images_in_words(tmp_path, files, capsys):
     label[0], label[1][label[1] == 2] = 0, 0
     _, out, _ = compare(capsys, files[0], save(tmp_path, 'l.npy', label))
     assert 'Sample 0: an empty image, all background.' in out
-    assert 'Sample 1: class 2 has no pixel in the label.' in out
+    assert 'Sample 1: no pixel of the label is of class 2. The losses' in out
     label[0] = 255
     _, out, _ = compare(capsys, files[0], save(tmp_path, 'l.npy', label), '--ignore-label', 255)
     assert 'Sample 0: every pixel is ignored.' in out

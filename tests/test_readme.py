@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from backends import input_layer, make_net
 
+from soft_dice import presets
+from soft_dice.__main__ import main
 from soft_dice.options import FIELDS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -18,8 +20,25 @@ def blocks(language):
 
 
 @pytest.mark.parametrize('code', blocks('python'), ids=lambda code: code.split('\n')[1][:40])
-def test_python_example(code):
+def test_python_example(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     exec(compile(code, 'README.md', 'exec'), {})
+
+
+def test_console_session(tmp_path, monkeypatch, capsys):
+    """The session of --nearest: the arrays of the block before it, and what it prints."""
+    monkeypatch.chdir(tmp_path)
+    exec([code for code in blocks('python') if "np.save('pred.npy'" in code][0], {})
+    session = [text for text in blocks('console') if '--nearest' in text][0]
+    command, expected = session.split('\n', 1)
+    assert command.startswith('$ .runtime/bin/python -m soft_dice ')
+    assert main(command.split()[4:]) == 0
+    assert capsys.readouterr().out == expected
+
+
+def test_preset_table_is_that_of_the_code():
+    for name, each in presets.items():
+        assert f'| `{name}` | `{each.formula}` | {each.differs} | {each.source} |\n' in README
 
 
 def test_there_are_examples():
