@@ -1,0 +1,131 @@
+"""Train the U-Net in Gluon and in Caffe, and show what came of it: python -m demo"""
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+from soft_dice import hard_dice
+
+from . import brain
+
+OUT = Path(__file__).resolve().parent / 'out'
+QUICK_STEPS = 4
+NEEDED = ('caffe', 'matplotlib', 'mxnet', 'nibabel', 'tqdm')
+
+Predictions = Dict[str, np.ndarray]
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        demo(options.out, options.seed, options.quick)
+    except brain.DemoError as error:
+        print(f'demo: {error}', file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in NEEDED:
+            raise
+        print(f'demo: it needs {error.name}, which make env installs: use .runtime/bin/python',
+              file=sys.stderr)
+        return 2
+    return 0
+
+
+def demo(out: Path, seed: int, quick: bool) -> None:
+    start = time.time()
+    _check_folder(out)
+    train, test = brain.load('train', seed), brain.load('test', seed)
+    predictions = {'baseline': brain.histogram_baseline(train, test)}
+    _introduce(train, test, predictions['baseline'])
+
+    # Caffe logs each layer of each net, which would break into the progress bar. It reads this
+    # once, when it is imported; and that happens only here, so that mistakes are answered quickly.
+    os.environ.setdefault('GLOG_minloglevel', '2')
+    from . import pictures, training, unet_caffe, unet_gluon
+    steps = QUICK_STEPS if quick else training.STEPS
+    outcomes = {'gluon': unet_gluon.train(train, test, seed, steps),
+                'caffe': unet_caffe.train(test, seed, steps, out)}
+
+    predictions.update((name, outcome.prediction) for name, outcome in outcomes.items())
+    dice = {name: _dice(prediction, test) for name, prediction in predictions.items()}
+    seconds = {name: outcome.seconds for name, outcome in outcomes.items()}
+    _print_table(dice, seconds)
+    pictures.draw_slices(out / 'slices.png', test, predictions)
+    pictures.draw_curves(out / 'curves.png', outcomes, brain.foreground(dice['baseline']))
+    results: Dict[str, Any] = {name: _summary(values) for name, values in dice.items()}
+    for name, value in seconds.items():
+        results[name]['seconds'] = round(value, 1)
+    results.update(seed=seed, steps=steps, seconds=round(time.time() - start, 1))
+    (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
+    print(f'slices.png, curves.png and results.json are in {out}')
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='python -m demo', description='Trains one U-Net on brain slices in Gluon and in '
+        'Caffe, and compares both with an intensity histogram.')
+    parser.add_argument('--out', type=Path, default=OUT, metavar='FOLDER',
+                        help='where pictures and numbers go (default: demo/out)')
+    parser.add_argument('--seed', type=_seed, default=0, metavar='N',
+                        help='of the bias fields, the noise and the networks (default: 0)')
+    parser.add_argument('--quick', action='store_true',
+                        help=f'{QUICK_STEPS} steps only: does it run? The networks learn nothing')
+    return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2 ** 31:  # what NumPy, MXNet and Caffe all accept
+        raise argparse.ArgumentTypeError(f'must be a whole number in [0, 2^31); got {text!r}')
+    return int(text)
+
+
+def _check_folder(out: Path) -> None:
+    """Now rather than after minutes of training."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=str(out)).close()
+    except OSError as error:
+        raise brain.DemoError(f'cannot write into {out}: {error.strerror}') from error
+
+
+def _introduce(train: brain.Slices, test: brain.Slices, prediction: np.ndarray) -> None:
+    easy = brain.histogram_baseline(train._replace(image=train.clean),
+                                    test._replace(image=test.clean))
+    print(f'{len(train.z)} slices to train on and {len(test.z)} to test on, '
+          f'{brain.SHAPE[0]} x {brain.SHAPE[1]} pixels')
+    print('Dice of an intensity histogram, mean of grey and white: '
+          f'{brain.foreground(_dice(easy, test)):.3f} on the clean slices, '
+          f'{brain.foreground(_dice(prediction, test)):.3f} with bias field and noise')
+
+
+def _print_table(dice: Dict[str, np.ndarray], seconds: Dict[str, float]) -> None:
+    columns = {'Dice in Gluon': 'gluon', 'Dice in Caffe': 'caffe', 'histogram': 'baseline'}
+    rows = [[name] + [f'{dice[key][c]:.3f}' for key in columns.values()]
+            for c, name in enumerate(brain.CLASSES)]
+    rows.append(['grey and white'] + [f'{brain.foreground(dice[key]):.3f}'
+                                      for key in columns.values()])
+    rows.append(['seconds'] + [f'{seconds[key]:.0f}' if key in seconds else ''
+                               for key in columns.values()])
+    print()
+    for name, *cells in [['class', *columns]] + rows:
+        print(f'{name:14}' + ''.join(f'{cell:>16}' for cell in cells))
+    print()
+
+
+def _dice(prediction: np.ndarray, test: brain.Slices) -> np.ndarray:
+    return hard_dice(prediction, test.label, len(brain.CLASSES))
+
+
+def _summary(dice: np.ndarray) -> Dict[str, Any]:
+    return {'dice': {name: float(value) for name, value in zip(brain.CLASSES, dice)},
+            'foreground': brain.foreground(dice)}
+
+
+if __name__ == '__main__':
+    sys.exit(main())

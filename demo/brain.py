@@ -1,0 +1,155 @@
+"""Axial slices of the MNI152 brain template, made hard enough to be worth a network.
+
+nilearn carries the template and its maps of grey and white matter inside itself. Only those files
+are read; nilearn itself is not imported, as it would want pandas and scikit-learn.
+"""
+import functools
+import importlib.util
+from pathlib import Path
+from typing import Iterator, NamedTuple, Tuple
+
+import numpy as np
+
+CLASSES = ('background', 'other', 'grey', 'white')
+SHAPE = (96, 80)  # of a slice: divisible by 4, as the U-Net halves it twice
+FILE = 'mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz'
+
+# The template is 197 x 233 x 189 voxels of 1 mm; the brain lies within this box of 160 x 192.
+X, Y = slice(18, 178), slice(22, 214)
+
+# Nine times along the body: seven neighbouring slices to train on, and one to test on, 4 mm from
+# the nearest of them on either side.
+PERIODS = range(18, 18 + 9 * 14, 14)
+TRAIN_Z = tuple(z + i for z in PERIODS for i in range(7))
+TEST_Z = tuple(z + 10 for z in PERIODS)
+
+COPIES = 3    # of each training slice, each with a bias field and noise of its own
+BIAS = 0.25   # the field is between exp(-BIAS) and exp(BIAS)
+NOISE = 0.02  # standard deviation, where white matter is about 0.8
+
+
+class DemoError(Exception):
+    """The demo cannot run as it was asked to; the message is one sentence for the user."""
+
+
+class Slices(NamedTuple):
+    """N slices, each seen once.
+
+    image : (N, 1, H, W) float32, with bias field and noise.
+    label : (N, 1, H, W) float32 indices into CLASSES.
+    clean : (N, 1, H, W) float32, image before it was corrupted.
+    z : (N,) which slice of the template, in mm from the lowest.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    clean: np.ndarray
+    z: np.ndarray
+
+
+@functools.lru_cache(maxsize=None)  # Caffe's train and test nets each ask for their part
+def load(part: str, seed: int = 0) -> Slices:
+    """The slices of 'train' or 'test'. Another seed gives other bias fields and noise.
+
+    Raises
+    ------
+    DemoError : nilearn, whose files these are, is not there.
+    """
+    images, labels = _template()
+    z = np.repeat(TRAIN_Z, COPIES) if part == 'train' else np.array(TEST_Z)
+    rng = np.random.RandomState([seed, {'train': 0, 'test': 1}[part]])
+    clean = images[z]
+    corrupted = np.stack([corrupt(image, rng) for image in clean])
+    return Slices(corrupted[:, None], labels[z][:, None], clean[:, None], z)
+
+
+def corrupt(image: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """A slice as a worse scanner would have seen it: (H, W) to (H, W) float32.
+
+    A smooth bias field multiplies it, as the receiving coil's sensitivity does. Noise goes to the
+    real and the imaginary part of the signal, of which a scanner shows the magnitude: Rician noise.
+    """
+    signal = image * bias_field(image.shape, rng)
+    real, imaginary = NOISE * rng.standard_normal((2,) + image.shape)
+    return np.hypot(signal + real, imaginary).astype(np.float32)
+
+
+def bias_field(shape: Tuple[int, ...], rng: np.random.RandomState, waves: int = 2) -> np.ndarray:
+    """A random sum of slow cosines, scaled to span exp(-BIAS) to exp(BIAS)."""
+    rows, columns = (np.cos(np.pi * np.outer(np.arange(waves), (np.arange(n) + 0.5) / n))
+                     for n in shape)
+    field = np.einsum('ij,ih,jw->hw', rng.standard_normal((waves, waves)), rows, columns)
+    low, high = field.min(), field.max()
+    return np.exp(BIAS * (2 * (field - low) / (high - low) - 1))
+
+
+def batches(part: str, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+    """Indices of one batch after another, for ever; for 'train' each epoch in another order.
+
+    Gluon and Caffe are given the same ones. What does not fill an epoch's last batch is left out.
+    """
+    count = len(TRAIN_Z) * COPIES if part == 'train' else len(TEST_Z)
+    if not 0 < batch_size <= count:
+        raise ValueError(f'batch_size must be in [1, {count}], the slices of {part}; '
+                         f'got {batch_size}')
+    rng = np.random.RandomState(seed)
+    while True:
+        order = rng.permutation(count) if part == 'train' else np.arange(count)
+        for start in range(0, count - batch_size + 1, batch_size):
+            yield order[start:start + batch_size]
+
+
+def histogram_baseline(train: Slices, test: Slices, bins: int = 100) -> np.ndarray:
+    """What needs no network: each intensity's most frequent class in the training slices.
+
+    Returns
+    -------
+    (N, 1, H, W) int64, the classes of ``test``.
+    """
+    edges = np.linspace(0, train.image.max(), bins + 1)[1:-1]
+    pair = np.digitize(train.image, edges) * len(CLASSES) + train.label.astype(np.int64)
+    counts = np.bincount(pair.ravel(), minlength=bins * len(CLASSES))
+    most_frequent = counts.reshape(bins, len(CLASSES)).argmax(axis=1)
+    return most_frequent[np.digitize(test.image, edges)]
+
+
+@functools.lru_cache(maxsize=None)
+def _template() -> Tuple[np.ndarray, np.ndarray]:
+    """Every axial slice at 2 mm: image in [0, 1] and label, each (Z, H, W) float32."""
+    t1, grey, white = (_read(name) for name in ('t1', 'gm', 'wm'))
+    brain = _halve(t1 > 0)
+    grey, white = _halve(grey / 255), _halve(white / 255)
+    shares = {'background': 1 - brain, 'other': np.maximum(brain - grey - white, 0),
+              'grey': grey, 'white': white}
+    label = np.argmax([shares[name] for name in CLASSES], axis=0)
+    return _halve(t1 / 255).astype(np.float32), label.astype(np.float32)
+
+
+def _read(name: str) -> np.ndarray:
+    """The box around the brain in one of nilearn's volumes: (Z, 192, 160), front first."""
+    import nibabel
+    volume = np.asarray(nibabel.load(_folder() / FILE.format(name)).dataobj)
+    return volume[X, Y].transpose(2, 1, 0)[:, ::-1]
+
+
+def _folder() -> Path:
+    spec = importlib.util.find_spec('nilearn')
+    if spec is None or not spec.submodule_search_locations:
+        raise DemoError('the brain images are inside the Python package nilearn, which is not '
+                        'installed here: run make env, or pip install --no-deps nilearn')
+    folder = Path(spec.submodule_search_locations[0]) / 'datasets' / 'data'
+    if not (folder / FILE.format('t1')).is_file():
+        raise DemoError('this version of nilearn does not contain the MNI152 template at 1 mm: '
+                        'run make env, or pip install --no-deps nilearn==0.12.1')
+    return folder
+
+
+def _halve(volume: np.ndarray) -> np.ndarray:
+    """Means over 2 x 2 pixels of each slice."""
+    z, height, width = volume.shape
+    return volume.reshape(z, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+
+
+def foreground(dice: np.ndarray) -> float:
+    """Mean of grey and white: what a segmentation is judged by here."""
+    return float(np.mean(dice[2:]))

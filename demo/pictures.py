@@ -1,0 +1,77 @@
+"""What happened, as pictures."""
+from pathlib import Path
+from typing import Any, Dict
+
+import matplotlib
+import numpy as np
+
+from soft_dice import hard_dice
+
+from .brain import CLASSES, Slices, foreground
+from .training import Outcome
+
+matplotlib.use('Agg')
+from matplotlib import pyplot  # noqa: E402 (after the choice above)
+from matplotlib.colors import ListedColormap  # noqa: E402
+from matplotlib.patches import Patch  # noqa: E402
+
+COLORS = ('black', '#2a78b5', '#9a9a9a', '#f5efdc')  # of CLASSES
+LINES = {'gluon': '#1f77b4', 'caffe': '#d95f02', 'baseline': '#777777'}
+NAMES = {'baseline': 'Histogram', 'gluon': 'Gluon', 'caffe': 'Caffe'}
+
+
+def draw_slices(path: Path, test: Slices, predictions: Dict[str, np.ndarray]) -> None:
+    """One test slice per row: image, truth and each prediction with its own Dice."""
+    rows, columns = len(test.z), 2 + len(predictions)
+    height, width = test.image.shape[2:]
+    figure, axes = pyplot.subplots(rows, columns, squeeze=False,
+                                   figsize=(2 * columns, 2 * rows * height / width + 0.9))
+    for i, row in enumerate(axes):
+        row[0].imshow(test.image[i, 0], cmap='gray', vmin=0, vmax=np.percentile(test.image, 99.8))
+        row[0].set_ylabel(f'slice at {test.z[i]} mm')
+        _show_classes(row[1], test.label[i, 0])
+        for axis, prediction in zip(row[2:], predictions.values()):
+            _show_classes(axis, prediction[i, 0])
+            dice = foreground(hard_dice(prediction[i], test.label[i], len(CLASSES)))
+            axis.set_xlabel(f'Dice {dice:.3f}', labelpad=2)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    for axis, title in zip(axes[0], ['Image', 'Truth'] + [NAMES[name] for name in predictions]):
+        axis.set_title(title)
+    figure.legend(handles=[Patch(facecolor=color, edgecolor='grey', label=name)
+                           for name, color in zip(CLASSES, COLORS)],
+                  loc='lower center', ncol=len(CLASSES), frameon=False)
+    figure.tight_layout(rect=(0, 0.45 / figure.get_figheight(), 1, 1), h_pad=0.3, w_pad=0.3)
+    figure.savefig(path, dpi=80)
+    pyplot.close(figure)
+
+
+def draw_curves(path: Path, outcomes: Dict[str, Outcome], baseline: float) -> None:
+    """Loss of the training batches, and Dice of the test slices, over the steps."""
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
+    for name, outcome in outcomes.items():
+        color, label = LINES[name], NAMES[name]
+        steps = np.arange(1, len(outcome.losses) + 1)
+        left.plot(steps, outcome.losses, color=color, alpha=0.25, linewidth=0.8)
+        left.plot(*_smooth(steps, outcome.losses), color=color, label=label)
+        right.plot(*zip(*outcome.curve), color=color, marker='o', markersize=3, label=label)
+    left.set(xlabel='step', ylabel='soft Dice loss, -log S', title='Training batches', yscale='log')
+    right.axhline(baseline, color=LINES['baseline'], linestyle='--', label=NAMES['baseline'])
+    right.set(xlabel='step', ylabel='Dice, mean of grey and white', title='Test slices',
+              ylim=(0, 1))
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+        axis.legend(loc='upper right' if axis is left else 'lower right')
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+def _show_classes(axis: Any, classes: np.ndarray) -> None:
+    axis.imshow(classes, cmap=ListedColormap(COLORS), vmin=0, vmax=len(COLORS) - 1,
+                interpolation='nearest')
+
+
+def _smooth(steps: np.ndarray, losses: Any, window: int = 20) -> Any:
+    window = min(window, len(losses))
+    return steps[window - 1:], np.convolve(losses, np.ones(window) / window, mode='valid')
