@@ -35,6 +35,7 @@ class SoftDiceLossLayer(caffe.Layer):
     0 : loss, a scalar: the mean over the batch; with ``"class_reduction": "none"`` one per counted
         class, (K,), whose sum Caffe minimises.
     1 : score of each sample and counted class, (N, K), optional; to look at, without a gradient.
+        Caffe then wants two weights: ``loss_weight: 1  loss_weight: 0``.
 
     Only the prediction receives a gradient; where Caffe asks for others (``force_backward``) they
     are 0.
@@ -78,8 +79,8 @@ class SoftDiceLossLayer(caffe.Layer):
     def backward(self, top: Sequence[Any], propagate_down: Sequence[bool],
                  bottom: Sequence[Any]) -> None:
         if len(top) == 2 and top[1].diff.any():
-            raise ValueError('the score (second top) has no gradient; give loss_weight to the '
-                             'loss (first top) only')
+            raise ValueError('the score (second top) has no gradient; write '
+                             'loss_weight: 1 loss_weight: 0')
         if propagate_down[0]:
             shape = self._result.loss.shape
             each = top[0].diff / shape[0]  # loss_weight, of the mean over the batch

@@ -2,18 +2,24 @@
 
 F is ``mx.nd`` or ``mx.sym``.  A Symbol has no shape, so nothing here asks for one, and what must
 match goes through operators that do not broadcast (``elemwise_*``).
+
+Classes are the last axis here, (N, P, C), and sums over pixels are matrix products: MXNet's softmax
+over any axis but the last, its reductions and its broadcasts take several times as long as those
+(README, "Speed").
 """
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Tuple
 
 from soft_dice.options import DiceOptions
 
+BLOCK = 1 << 14
+
 
 class Pixels(NamedTuple):
-    """One batch in the form of the stages, with N samples, C classes and P pixels.
+    """One batch in the form of the stages, with N samples, P pixels and C classes.
 
-    pred : (N, C, P), before the activation.
-    label : (N, C, P) one-hot or dense, 0 where ignored.
-    mask : (N, 1, P) or (N, C, P) pixel weights, 0 where ignored; None is all ones.
+    pred : (N, P, C), before the activation.
+    label : (N, P, C) one-hot or dense, 0 where ignored.
+    mask : (N, P, 1) or (N, P, C) pixel weights, 0 where ignored; None is all ones.
     valid : (N, 1), 1 where every value of the sample is allowed, else 0.
     """
 
@@ -31,109 +37,153 @@ class Counts(NamedTuple):
     label_sum: Any
 
 
+def blocks_for(pixels: int) -> int:
+    """Into how many equal blocks to cut the pixels, so that sums in float32 are exact to 1e-7.
+
+    A matrix product over a million pixels is wrong by 1e-6; one over BLOCK pixels is not, and the
+    blocks are added up in float64.  0 where no number of blocks divides the pixels.
+    """
+    if pixels <= BLOCK:
+        return 1
+    fewest = -(-pixels // BLOCK)
+    return next((n for n in range(fewest, 16 * fewest) if pixels % n == 0), 0)
+
+
 def prepare(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options: DiceOptions,
             batch_axis: int, dtype: str) -> Pixels:
     """The inputs as Pixels; like ``soft_dice.inputs.prepare``, but a bad value clears ``valid``."""
 
     def flat(array: Any) -> Any:
+        """(N, P, C)"""
         if batch_axis != 0:
             array = F.swapaxes(array, dim1=0, dim2=batch_axis)
         if options.axis != 1:
             array = F.swapaxes(array, dim1=1, dim2=options.axis)
-        return F.reshape(array, shape=(0, 0, -1))
+        return F.transpose(F.reshape(array, shape=(0, 0, -1)), axes=(0, 2, 1))
 
     pred = F.cast(pred, dtype)
     one_class = F.zeros_like(F.slice_axis(pred, axis=options.axis, begin=0, end=1))
 
     def per_pixel(array: Any) -> Any:
-        """(N, 1, P) of an array with or without a class axis of 1; refuses any other shape."""
+        """(N, P, 1) of an array with or without a class axis of 1; refuses any other shape."""
         strict = F.elemwise_add(F.reshape(F.cast(array, dtype), shape=(0, -1)),
                                 F.reshape(one_class, shape=(0, -1)))
         return flat(F.reshape_like(strict, one_class))
 
+    z = flat(pred)
     if options.sparse_label:
-        z = flat(pred)
-        label, mask, allowed = _index_label(F, z, per_pixel(F.BlockGrad(label)), options)
+        label, mask, bad = _index_label(F, z, per_pixel(F.BlockGrad(label)), options)
     else:
-        z = flat(pred)
-        label = flat(F.elemwise_add(F.cast(F.BlockGrad(label), dtype), F.zeros_like(pred)))
-        label, mask, allowed = _dense_label(F, label, options)
-    valid = _all_pixels(F, allowed)
+        label = F.elemwise_add(F.cast(F.BlockGrad(label), dtype), F.zeros_like(pred))
+        label, mask, bad = _dense_label(F, flat(label), options)
+    valid = _none(F, bad)
     if pixel_weight is not None:
         weight = per_pixel(F.BlockGrad(pixel_weight))
-        valid = valid * _all_pixels(F, (weight >= 0) * (weight < float('inf')))
-        mask = weight if mask is None else F.broadcast_mul(weight, mask)
+        valid = valid * _none(F, 1 - (weight >= 0) * (weight < float('inf')))
+        mask = weight if mask is None else F.broadcast_mul(mask, weight)
+    if options.sparse_label:
+        valid = F.broadcast_mul(valid, _activation_fits(F, z, options))
     return Pixels(z, label, mask, F.cast(valid, 'float64'))
 
 
-def count(F: Any, pixels: Pixels, options: DiceOptions) -> Counts:
-    """The three sums of the loss; see ``soft_dice.counts.count`` for the formulas."""
+def count(F: Any, pixels: Pixels, options: DiceOptions, blocks: int) -> Counts:
+    """The three sums of the loss; see ``soft_dice.counts.count`` for the formulas.
+
+    blocks : as ``blocks_for`` says; 0 for operators that need no number but are slower.
+    """
     z, g, m, _ = pixels
     if m is not None:
         z = _without_ignored(F, z, m, options.activation)
     p = _activate(F, z, options.activation)
-    if options.overlap == 'product':
-        overlap = p * g
+    total = _slow_total if blocks == 0 else _total
+    if options.overlap != 'product':
+        intersection = total(F, (p + g - F.abs(p - g)) / 2, m, blocks)
+    elif blocks == 0:
+        intersection = total(F, p * g, m, blocks)
     else:
-        overlap = (p + g - F.abs(p - g)) / 2
-
-    def total(array: Any) -> Any:
-        weighted = array if m is None else F.broadcast_mul(array, m)
-        return F.cast(F.sum(weighted, axis=2), 'float64')
-
-    return Counts(total(overlap), total(_power(F, p, options.exponent)),
-                  total(_power(F, g, options.exponent)))
+        weighted = g if m is None else F.broadcast_mul(g, m)
+        intersection = F.diag(_dot(F, p, weighted, blocks), axis1=1, axis2=2)
+    return Counts(intersection, total(F, _power(F, p, options.exponent), m, blocks),
+                  total(F, _power(F, g, options.exponent), m, blocks))
 
 
-def _index_label(F: Any, z: Any, label: Any, options: DiceOptions) -> Any:
-    """One-hot (N, C, P), mask and which pixels are allowed, of whole numbers (N, 1, P)."""
-    classes = F.contrib.arange_like(z, axis=1)  # 0 .. C - 1
-    one_channel = F.max(classes, axis=0) == 0
-    classes = F.broadcast_add(classes, one_channel)  # one channel: its label is 1
+def _dot(F: Any, a: Any, b: Any, blocks: int) -> Any:
+    """sum over pixels of a_i b_j, (N, I, J) float64, of (N, P, I) and (N, P, J)."""
+    a, b = (F.reshape(F.reshape(each, shape=(0, -4, blocks, -1, 0)), shape=(-3, 0, 0))
+            for each in (a, b))
+    sums = F.cast(F.batch_dot(a, b, transpose_a=True), 'float64')
+    return F.sum(F.reshape(sums, shape=(-4, -1, blocks, 0, 0)), axis=1)
+
+
+def _total(F: Any, array: Any, mask: Optional[Any], blocks: int) -> Any:
+    """sum over pixels of mask times array (N, P, C): (N, C) float64."""
+    ones = F.ones_like(F.slice_axis(array, axis=2, begin=0, end=1))
+    weighted = array if mask is None else F.broadcast_mul(array, mask)
+    return F.reshape(_dot(F, ones, weighted, blocks), shape=(0, -1))
+
+
+def _slow_total(F: Any, array: Any, mask: Optional[Any], blocks: int) -> Any:
+    weighted = array if mask is None else F.broadcast_mul(array, mask)
+    return F.cast(F.sum(weighted, axis=1), 'float64')
+
+
+def _index_label(F: Any, z: Any, label: Any, options: DiceOptions) -> Tuple[Any, Any, Any]:
+    """One-hot (N, P, C), mask and which pixels are not allowed, of labels (N, P, 1)."""
+    classes, one_channel = _classes(F, z)
     last = F.reshape(F.max(classes, axis=0), shape=(1, 1, 1))
-    allowed = F.broadcast_lesser_equal(label, last) * (label >= 0) * (label == F.floor(label))
-    one_hot = F.broadcast_equal(label, F.reshape(classes, shape=(1, -1, 1)))
+    bad = 1 - F.broadcast_lesser_equal(label, last) * (label >= 0) * (label == F.floor(label))
     mask = None
     if options.ignore_label is not None:
         mask = label != options.ignore_label
-        allowed = F.broadcast_maximum(allowed, 1 - mask)
-        one_hot = F.broadcast_mul(one_hot, mask)
-    fits = _activation_fits(one_channel, options)
-    if fits is not None:
-        allowed = F.broadcast_mul(allowed, F.reshape(fits, shape=(1, 1, 1)))
-    return one_hot, mask, allowed
+        bad = bad * mask
+        label = F.where(mask, label, -F.ones_like(label))
+    # label - c for every class c is the product [label, 1] [1, -c]^T: faster than to broadcast.
+    pixel = F.concat(label, F.ones_like(label), dim=2)
+    both = F.stack(F.ones_like(classes), -classes, axis=0)
+    one_hot = F.dot(pixel, both) == 0
+    return one_hot, mask, bad
 
 
-def _activation_fits(one_channel: Any, options: DiceOptions) -> Optional[Any]:
-    """1 where the activation makes sense for this number of classes; what resolve() refuses."""
-    if options.activation == 'softmax':
-        return 1 - one_channel
-    return one_channel if options.activation == 'sigmoid' else None
+def _classes(F: Any, z: Any) -> Tuple[Any, Any]:
+    """The label of each class, (C,): 0 .. C - 1, but 1 for one channel; and whether it is one."""
+    classes = F.contrib.arange_like(z, axis=2)
+    one_channel = F.max(classes, axis=0) == 0
+    return F.broadcast_add(classes, one_channel), one_channel
 
 
-def _dense_label(F: Any, label: Any, options: DiceOptions) -> Any:
-    allowed = (label >= 0) * (label <= 1)
+def _activation_fits(F: Any, z: Any, options: DiceOptions) -> Any:
+    """(1, 1): 1 where the activation makes sense for this number of classes, as resolve() says."""
+    _, one_channel = _classes(F, z)
+    fits = {'softmax': 1 - one_channel, 'sigmoid': one_channel,
+            'none': F.ones_like(one_channel)}[options.activation]
+    return F.reshape(fits, shape=(1, 1))
+
+
+def _dense_label(F: Any, label: Any, options: DiceOptions) -> Tuple[Any, Any, Any]:
+    bad = 1 - (label >= 0) * (label <= 1)
     if options.ignore_label is None:
-        return label, None, allowed
+        return label, None, bad
     mask = label != options.ignore_label
-    return F.where(mask, label, F.zeros_like(label)), mask, F.broadcast_maximum(allowed, 1 - mask)
+    return F.where(mask, label, F.zeros_like(label)), mask, bad * mask
 
 
-def _all_pixels(F: Any, allowed: Any) -> Any:
-    return F.min(F.reshape(allowed, shape=(0, -1)), axis=1, keepdims=True)
+def _none(F: Any, bad: Any) -> Any:
+    """(N, 1): 1 where a sample has no bad pixel.  A product with itself is the fastest sum."""
+    bad = F.reshape(bad, shape=(0, 1, -1))
+    return F.reshape(F.batch_dot(bad, bad, transpose_b=True), shape=(0, 1)) == 0
 
 
 def _without_ignored(F: Any, z: Any, mask: Any, activation: str) -> Any:
     """Zeros where the prediction counts nowhere, so that a NaN there has no effect."""
     kept = mask != 0
     if activation == 'softmax':  # a pixel's classes stand or fall together
-        kept = F.max(kept, axis=1, keepdims=True)
+        kept = F.max(kept, axis=2, keepdims=True)
     return F.where(F.broadcast_like(kept, z), z, F.zeros_like(z))
 
 
 def _activate(F: Any, z: Any, activation: str) -> Any:
     if activation == 'softmax':
-        return F.softmax(z, axis=1)
+        return F.softmax(z, axis=2)
     return F.sigmoid(z) if activation == 'sigmoid' else z
 
 

@@ -8,10 +8,10 @@ from mxnet.gluon.loss import Loss
 from soft_dice.inputs import check_shapes
 from soft_dice.options import FIELDS, DiceOptions
 
-from .counts import count, prepare
+from .counts import blocks_for, count, prepare
 from .score import loss_from_counts
 
-Traced = Tuple[str, bool]
+Traced = Tuple[str, int, bool]
 
 
 class SoftDiceLoss(Loss):
@@ -50,8 +50,9 @@ class SoftDiceLoss(Loss):
     ------
     TypeError : unknown option.
     ValueError : contradictory options; shapes that do not match, or options that do not fit the
-        number of classes, where the inputs are arrays.  In a graph MXNet's shape inference refuses
-        the same with an MXNetError.
+        number of classes, where the inputs are arrays.  Inside a network's graph, which knows no
+        shapes, MXNet's shape inference refuses a label of another batch or number of pixels with an
+        MXNetError; it cannot see axes in another order, nor a class named twice.
 
     A *value* a graph cannot refuse makes the loss and the gradient of that sample NaN (with
     ``batch_dice`` of all): a label that is out of range, fractional or NaN, a pixel weight that is
@@ -75,7 +76,8 @@ class SoftDiceLoss(Loss):
         if not isinstance(batch_axis, int) or batch_axis < 0:
             raise ValueError(f'batch_axis must be a whole number >= 0; got {batch_axis!r}')
         self.options = (options or DiceOptions()).replace(**fields)
-        self._dtype = 'float32'
+        self._dtype = self._symbol_dtype = 'float32'
+        self._blocks = 0
         self._traced: Optional[Traced] = None
 
     def __repr__(self) -> str:
@@ -88,30 +90,34 @@ class SoftDiceLoss(Loss):
     def cast(self, dtype: Any) -> None:
         """Set the arithmetic of Symbol calls; arrays bring their own dtype."""
         super().cast(dtype)
-        self._dtype = _arithmetic(dtype)
+        self._symbol_dtype = _arithmetic(dtype)
 
     def forward(self, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
         inputs = [pred, label] + [pixel_weight] * (pixel_weight is not None)
         if isinstance(pred, mx.nd.NDArray):
             check_shapes(self.options, pred.shape, label.shape,
                          None if pixel_weight is None else pixel_weight.shape, self._batch_axis)
-            self.options.resolve(pred.shape[self.options.axis])
-            self._retrace_for(_arithmetic(pred.dtype), pixel_weight is not None)
+            classes = pred.shape[self.options.axis]
+            self.options.resolve(classes)
+            pixels = pred.size // (classes * pred.shape[self._batch_axis])
+            self._retrace_for((_arithmetic(pred.dtype), blocks_for(pixels),
+                               pixel_weight is not None))
+        else:
+            self._retrace_for((self._symbol_dtype, 0, pixel_weight is not None))
         return super().forward(*inputs)
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
         pixels = prepare(F, pred, label, pixel_weight, self.options, self._batch_axis, self._dtype)
-        counts = count(F, pixels, self.options)
+        counts = count(F, pixels, self.options, self._blocks)
         loss = loss_from_counts(F, counts, pixels.valid, self.options)
         loss = F.cast(loss, self._dtype)
         return loss if self._weight is None else loss * self._weight
 
-    def _retrace_for(self, dtype: str, weighted: bool) -> None:
-        """A cached graph is for one arithmetic and one number of inputs; drop one for another."""
-        if self._traced not in (None, (dtype, weighted)):
+    def _retrace_for(self, traced: Traced) -> None:
+        """A cached graph is for one arithmetic, number of blocks and number of inputs."""
+        if self._traced not in (None, traced):
             self._clear_cached_op()
-        self._dtype = dtype
-        self._traced = (dtype, weighted)
+        self._dtype, self._blocks, _ = self._traced = traced
 
 
 def _arithmetic(dtype: Any) -> str:

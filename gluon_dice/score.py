@@ -7,7 +7,7 @@ import math
 from typing import Any, Callable, Sequence, Tuple, Union
 
 from soft_dice.options import DiceOptions
-from soft_dice.score import EMPTY, LOG_GUARD
+from soft_dice.score import EMPTY, HEAVIEST, LOG_GUARD
 
 from .counts import Counts
 
@@ -61,7 +61,7 @@ def _class_weights(F: Any, counts: Counts, label_sum: Any, select: Callable[[Any
     label_sum = F.BlockGrad(label_sum)
     power = 1 if options.class_weights == 'inverse' else 2
     weights = 1 / label_sum ** power
-    finite = weights < float('inf')
+    finite = weights < HEAVIEST
     weights = F.where(finite, weights, F.zeros_like(weights))
     largest = F.max(weights, axis=1, keepdims=True)
     return (F.where(finite, weights, F.broadcast_like(largest, weights)),

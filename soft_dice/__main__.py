@@ -1,5 +1,6 @@
 """python -m soft_dice COMMAND: exit status 0, 1 for a finding, 2 where it could not run."""
 import argparse
+import os
 import sys
 from typing import List, Optional
 
@@ -14,12 +15,26 @@ def main(arguments: Optional[List[str]] = None) -> int:
                                description=compare.__doc__)
     compare.add_arguments(each)
     each.set_defaults(run=compare.run)
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     try:
         return chosen.run(chosen)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (CannotRun, ValueError, TypeError) as error:
         print(f'soft_dice {chosen.command}: {error}', file=sys.stderr)
         return 2
+
+
+def _joined(arguments: List[str]) -> List[str]:
+    """``--nearest -4.8e-1`` as one word, as argparse takes -4.8e-1 for an option."""
+    joined: List[str] = []
+    for word in arguments:
+        if joined and joined[-1] == '--nearest':
+            joined[-1] += f'={word}'
+        else:
+            joined.append(word)
+    return joined
 
 
 if __name__ == '__main__':

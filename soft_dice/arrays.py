@@ -44,14 +44,20 @@ def _split(text: str) -> Tuple[Path, str]:
 
 def _npy(path: Path) -> np.ndarray:
     try:
-        return np.load(str(path), mmap_mode='r', allow_pickle=False)
+        array = np.load(str(path), mmap_mode='r', allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise CannotRun(_unreadable(path, error)) from None
+    if not isinstance(array, np.ndarray):
+        raise CannotRun(f'{path} is an archive of arrays; name it .npz')
+    return array
 
 
 def _npz(path: Path, name: str) -> np.ndarray:
     try:
-        with np.load(str(path), allow_pickle=False) as archive:
+        archive = np.load(str(path), allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise CannotRun(f'{path} is a single array; name it .npy')
+        with archive:
             names = list(archive.files)
             if not name and len(names) == 1:
                 name = names[0]

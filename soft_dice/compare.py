@@ -9,6 +9,7 @@ import numpy as np
 from . import arrays
 from .arrays import CannotRun
 from .options import FIELDS, DiceOptions
+from .pictures import check_plot, draw_gradients
 from .presets import presets
 from .survey import Evaluated, Pair, Survey
 
@@ -21,7 +22,7 @@ class Match(NamedTuple):
 
     preset, changes : the formula that gives it.
     value : what the formula gives.
-    said_as : how the value relates to the loss: 'loss', 'score' (1 - loss) or 'negated loss'.
+    said_as : how the value relates to the loss: 'loss', '1 - loss' or '-loss'.
     digits : how many decimals of the value asked for agree.
     """
 
@@ -36,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('pred', help='prediction (N, C, ...): .npy, .npz, .npz:name, .nii.gz')
     parser.add_argument('label', help='label (N, ...) of class indices, or of the shape of pred')
     parser.add_argument('--activation', choices=('softmax', 'sigmoid', 'none'),
-                        help='what to apply to pred; default softmax, for one channel sigmoid')
+                        help='what to apply to pred; default softmax, but sigmoid for one channel '
+                             'or a label of the shape of pred')
     parser.add_argument('--ignore-label', type=int, metavar='N')
     parser.add_argument('--axis', type=int, default=1, help='class axis of pred; default 1')
     parser.add_argument('--no-batch', action='store_true', help='the arrays have no batch axis')
@@ -51,8 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    survey = _survey(arguments)
     names = _chosen(arguments.presets)
+    if arguments.nearest is not None and (arguments.plot or arguments.per_class):
+        raise CannotRun('--nearest looks for a formula; leave out --plot and --per-class')
+    survey = _survey(arguments)
+    if arguments.plot:
+        check_plot(arguments.plot, survey, arguments.sample, arguments.slice)
     options = {name: survey.reading(presets[name].options) for name in names}
     remarks = describe(survey)
     if arguments.nearest is not None:
@@ -61,12 +67,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 0 if matches else 1
     found = dict(zip(names, survey.evaluate(list(options.values()))))
     if arguments.json:
-        json.dump(_as_json(found, options, remarks), sys.stdout, indent=2)
+        json.dump(_finite(_as_json(found, options, remarks)), sys.stdout, indent=2)
         print()
     else:
         _print_table(found, remarks, arguments.per_class)
     if arguments.plot:
-        from .pictures import draw_gradients
         draw_gradients(arguments.plot, survey, options, arguments.sample, arguments.slice)
         if not arguments.json:
             print(f'\nGradients drawn in {arguments.plot}.')
@@ -74,9 +79,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(survey: Survey) -> List[str]:
-    """Absent classes and empty images, in words."""
-    label_sum = survey.counts(survey.reading(DiceOptions())).label_sum
-    remarks = []
+    """How the arrays were read, NaNs, absent classes and empty images, in words."""
+    own = survey.read_as
+    kind = 'index labels' if own.sparse_label else 'a label per class'
+    remarks = [f'Read as: {kind}; activation {own.activation!r} for every preset'
+               + (f'; ignore_label {own.ignore_label}' if own.ignore_label is not None else '')
+               + ('; the one channel is the foreground' if survey.classes == 1 else '') + '.']
+    _, pred_sum, label_sum = survey.counts(survey.reading(DiceOptions()))
+    for sample in np.flatnonzero(~np.isfinite(pred_sum).all(axis=1)):
+        remarks.append(f'Sample {sample}: the prediction is not finite, and so is no loss.')
     for sample, row in enumerate(label_sum):
         absent = [c for c in range(survey.classes) if row[c] == 0]
         if len(absent) == survey.classes and survey.classes > 1 and survey.read_as.sparse_label:
@@ -103,7 +114,7 @@ def nearest(survey: Survey, text: str, names: List[str], most: int = 10) -> List
                 loss = float(np.mean(survey.loss(options)))
             except ValueError:  # this option does not go with this preset, or not with the arrays
                 continue
-            for said_as, value in (('loss', loss), ('score', 1 - loss), ('negated loss', -loss)):
+            for said_as, value in (('loss', loss), ('1 - loss', 1 - loss), ('-loss', -loss)):
                 matches.append(Match(name, changes, value, said_as,
                                      _agreeing(value, target, decimals)))
     matches.sort(key=lambda match: (-match.digits, len(match.changes), match.said_as != 'loss',
@@ -119,8 +130,6 @@ def _survey(arguments: argparse.Namespace) -> Survey:
         pred, label = pred[None], label[None]
     if pred.dtype.kind != 'f':
         raise CannotRun(f'{arguments.pred} must hold floating point numbers; it holds {pred.dtype}')
-    if pred.dtype.itemsize not in (4, 8):
-        pred = pred.astype(np.float32)
     if not (1 <= arguments.axis < pred.ndim or -pred.ndim < arguments.axis < 0):
         raise CannotRun(f'--axis must be an axis of pred after the batch, which has shape '
                         f'{pred.shape}; got {arguments.axis}')
@@ -221,10 +230,19 @@ def _print_matches(arguments: argparse.Namespace, matches: List[Match], remarks:
         print(f'No formula searched gives {arguments.nearest}, not even to one decimal.')
     for match in matches:
         settings = ', '.join(f'{field}={value!r}' for field, value in match.changes.items())
-        print(f'{match.digits} decimals agree: {match.value:.8f} is the {match.said_as} of '
+        print(f'{match.digits} decimals agree: {match.value:.8f} is {match.said_as} of '
               f'{match.preset}{" with " + settings if settings else ""}')
     for remark in [''] * bool(remarks) + remarks:
         print(remark)
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity, which JSON does not have, as null."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _as_json(found: Dict[str, Evaluated], options: Dict[str, DiceOptions], remarks: List[str]

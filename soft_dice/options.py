@@ -7,7 +7,6 @@ turns the options into a :class:`Plan`: the same choices with every class spelle
 import ast
 import dataclasses
 import json
-import math
 import numbers
 from typing import Any, Dict, Optional, Tuple, Union
 
@@ -203,10 +202,15 @@ def parse_param_str(text: str) -> Dict[str, Any]:
     example = 'for example {"ignore_label": 255, "smooth": 1.0}'
     try:
         value = json.loads(text, object_pairs_hook=_refuse_duplicates)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         try:
-            value = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            tree = ast.parse(text.strip(), mode='eval').body
+            value = ast.literal_eval(tree)
+            if isinstance(tree, ast.Dict):
+                _refuse_duplicates([(ast.literal_eval(key), None) for key in tree.keys if key])
+        except _Duplicate:
+            raise
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             raise ValueError('param_str must be a JSON object or a Python dict literal, '
                              f'{example}; got {text!r}') from None
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
@@ -214,11 +218,15 @@ def parse_param_str(text: str) -> Dict[str, Any]:
     return value
 
 
+class _Duplicate(ValueError):
+    """An option named twice."""
+
+
 def _refuse_duplicates(pairs: Any) -> Dict[str, Any]:
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f'param_str must name an option once; got {name!r} '
+            raise _Duplicate(f'param_str must name an option once; got {name!r} '
                              f'{names.count(name)} times')
     return dict(pairs)
 
@@ -240,9 +248,10 @@ def _flag(name: str, value: Any) -> bool:
 
 
 def _integer(name: str, value: Any) -> int:
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+    is_number = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if is_number and abs(int(value)) <= 1 << 24:  # beyond that float32 labels are not exact
         return int(value)
-    raise ValueError(f'{name} must be a whole number, for example 1; got {value!r}')
+    raise ValueError(f'{name} must be a whole number up to 2^24, for example 1; got {value!r}')
 
 
 def _optional_integer(name: str, value: Any) -> Optional[int]:
@@ -252,7 +261,7 @@ def _optional_integer(name: str, value: Any) -> Optional[int]:
 def _real(name: str, value: Any, least: float, above: bool = False) -> float:
     """``value`` as a float that is finite and >= least (> least where ``above``)."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < least or (above and value == least):
+    if not is_number or not -1e300 < value < 1e300 or value < least or (above and value == least):
         raise ValueError(f'{name} must be a finite number {">" if above else ">="} {least:g}, '
                          f'for example {least + 1:g}; got {value!r}')
     return float(value)
@@ -274,7 +283,7 @@ def _exponent(name: str, value: Any) -> float:
 def _listed(name: str, value: Any) -> Tuple[Any, ...]:
     """``value`` as a non-empty tuple; text and mappings are not lists."""
     try:
-        if isinstance(value, (str, bytes, dict)):
+        if isinstance(value, (str, bytes, dict, set, frozenset)):
             raise TypeError
         items = tuple(value)
     except TypeError:

@@ -1,4 +1,5 @@
 """Where a loss pushes: its gradient as a picture, one panel per class."""
+import os
 from typing import Dict, Optional
 
 import numpy as np
@@ -14,12 +15,9 @@ def draw_gradients(path: str, survey: Survey, losses: Dict[str, DiceOptions], sa
 
     Raises
     ------
-    CannotRun : no matplotlib, no such sample or plane, or nothing two-dimensional to draw.
+    CannotRun : the file cannot be written.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise CannotRun('--plot needs the package matplotlib: pip install matplotlib') from None
+    import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot
     index = _plane(survey, sample, index)
@@ -46,6 +44,22 @@ def draw_gradients(path: str, survey: Survey, losses: Dict[str, DiceOptions], sa
         raise CannotRun(f'{path} cannot be written: {error}') from None
     finally:
         pyplot.close(figure)
+
+
+def check_plot(path: str, survey: Survey, sample: int, index: Optional[int]) -> None:
+    """Refuse what cannot be drawn, before anything is computed.
+
+    Raises
+    ------
+    CannotRun : no matplotlib, no .png, no such sample or plane, or nothing two-dimensional to draw.
+    """
+    if not path.endswith('.png') or os.path.isdir(path):
+        raise CannotRun(f'--plot must name a file that ends in .png; got {path}')
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise CannotRun('--plot needs the package matplotlib: pip install matplotlib') from None
+    _plane(survey, sample, index)
 
 
 def _plane(survey: Survey, sample: int, index: Optional[int]) -> Optional[int]:

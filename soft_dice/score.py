@@ -15,6 +15,8 @@ LOG_GUARD = 1e-7
 # A denominator below this holds no pixel worth the name.  It is 0 but for rounding, and dividing by
 # it would overflow float32.
 EMPTY = 1e-30
+# An automatic weight above this is that of a class with no pixel worth the name: it is infinite.
+HEAVIEST = 1e15
 
 Array = np.ndarray
 ScoreVJP = Callable[[Array], Tuple[Array, Array, Array]]
@@ -112,7 +114,7 @@ def class_weights(label_sum: Array, plan: Plan) -> Tuple[Array, Array]:
         return fixed, np.ones((len(label_sum), 1), dtype=bool)
     with np.errstate(divide='ignore', over='ignore'):
         weights = 1 / label_sum if kind == 'inverse' else 1 / label_sum ** 2
-    finite = np.isfinite(weights)
+    finite = weights < HEAVIEST
     largest = np.max(np.where(finite, weights, 0), axis=1, keepdims=True)
     return np.where(finite, weights, largest), finite.any(axis=1, keepdims=True)
 

@@ -122,8 +122,9 @@ class Survey:
 
     def _piece(self, sample: int, rows: slice) -> Pair:
         pred, label = (array[sample:sample + 1] for array in self.pair)
-        if pred.ndim == 2:
-            return Pair(pred, label)
-        channels = label.ndim == pred.ndim
-        return Pair(np.asarray(pred[:, :, rows]),
-                    np.asarray(label[:, :, rows] if channels else label[:, rows]))
+        if pred.ndim > 2:
+            label = label[:, :, rows] if label.ndim == pred.ndim else label[:, rows]
+            pred = pred[:, :, rows]
+        if pred.dtype.itemsize not in (4, 8):
+            pred = pred.astype(np.float32)
+        return Pair(np.asarray(pred), np.asarray(label))

@@ -136,6 +136,36 @@ def test_binary_and_dense_labels(tmp_path, capsys):
         <= TOLERANCE['loss, float32']
 
 
+def test_nan_is_said_and_json_stays_json(tmp_path, files, capsys):
+    pred = PRED.copy()
+    pred[1, 0, 0, 0] = np.nan
+    status, out, _ = compare(capsys, save(tmp_path, 'n.npy', pred), files[1], '--json')
+    read = json.loads(out, parse_constant=lambda name: pytest.fail(f'{name} is not JSON'))
+    assert status == 0 and read['presets']['monai']['loss'] is None
+    assert 'Sample 1: the prediction is not finite, and so is no loss.' in read['remarks']
+
+
+def test_how_the_arrays_were_read_is_said(tmp_path, files, capsys):
+    dense = np.eye(4)[LABEL].transpose(0, 3, 1, 2)
+    assert "Read as: index labels; activation 'softmax'" in compare(capsys, *files)[1]
+    out = compare(capsys, files[0], save(tmp_path, 'd.npy', dense))[1]
+    assert "Read as: a label per class; activation 'sigmoid' for every preset." in out
+
+
+@pytest.mark.parametrize('printed', ['-4.8e-1', '-0.48'])
+def test_negative_value(printed, files, capsys):
+    status, out, _ = compare(capsys, *files, '--nearest', printed, '--json')
+    assert status == 0 and json.loads(out)['value'] == printed
+
+
+def test_float16(tmp_path, files, capsys):
+    half = save(tmp_path, 'h.npy', PRED.astype('float16'))
+    _, out, _ = compare(capsys, half, files[1], '--json', '--presets', 'monai')
+    expected = soft_dice_loss(PRED.astype('float16').astype('float64'), LABEL).mean()
+    assert relative_error(json.loads(out)['presets']['monai']['loss'], expected) \
+        <= TOLERANCE['loss, float32']
+
+
 def test_file_formats(tmp_path, capsys):
     pred, label = PRED[:1].transpose(0, 1, 3, 2)[..., None], LABEL[:1].transpose(0, 2, 1)[..., None]
     expected = soft_dice_loss(pred, label).mean()
@@ -179,7 +209,11 @@ def test_bad_input(tmp_path, files, capsys):
     (tmp_path / 'text.npz').write_text('hello')
     (tmp_path / 'text.nii.gz').write_text('hello')
     np.savez(str(tmp_path / 'two.npz'), a=PRED, b=LABEL)
+    zipped, single = tmp_path / 'zipped.npy', tmp_path / 'single.npz'
+    zipped.write_bytes((tmp_path / 'two.npz').read_bytes())
     pred, label = files
+    with open(pred, 'rb') as file:
+        single.write_bytes(file.read())
     out_of_range = save(tmp_path, 'range.npy', np.where(LABEL == 3, 9, LABEL))
     cases = [
         (['nowhere.npy', label], 'there is no file nowhere.npy'),
@@ -200,6 +234,11 @@ def test_bad_input(tmp_path, files, capsys):
         ([pred, label, '--axis', '9'], '--axis must be an axis'),
         ([pred, label, '--plot', tmp_path / 'no' / 'such.png'], 'cannot be written'),
         ([pred, label, '--plot', tmp_path / 'x.png', '--sample', '2'], r'--sample must lie in'),
+        ([pred, label, '--plot', tmp_path], 'must name a file that ends in .png'),
+        ([pred, label, '--plot', 'x'], 'must name a file that ends in .png'),
+        ([pred, label, '--nearest', '1', '--plot', 'x.png'], 'leave out --plot'),
+        ([zipped, label], 'zipped.npy is an archive of arrays'),
+        ([single, label], 'single.npz is a single array'),
     ]
     for arguments, message in cases:
         status, _, err = compare(capsys, *arguments)

@@ -8,7 +8,8 @@ from mxnet import autograd, gluon
 from tolerances import TOLERANCE
 
 from gluon_dice import SoftDiceLoss
-from soft_dice import DiceOptions, soft_dice_loss
+from gluon_dice.counts import BLOCK, blocks_for
+from soft_dice import DiceOptions, soft_dice_loss, soft_dice_loss_vjp
 from soft_dice.gradcheck import relative_error
 
 RNG = np.random.RandomState(0)
@@ -140,6 +141,38 @@ def test_batch_axis():
         assert relative_error(value, expected) <= TOLERANCE['loss, float32']
     with pytest.raises(ValueError, match='axis must not be the batch axis, 1'):
         SoftDiceLoss(batch_axis=1)(ndarray(pred), ndarray(label))
+
+
+@pytest.mark.parametrize('size', [(1024, 1024), (1031, 1031), (97, 89), (128, 128, 130)])
+def test_sums_over_many_pixels(size):
+    """float32 over a million pixels, with a number of blocks that divides them and without."""
+    rng = np.random.RandomState(0)
+    pred = rng.standard_normal((1, 3) + size).astype('float32')
+    label = rng.randint(0, 3, (1,) + size)
+    arrays = Arrays(pred, label, None, np.ones(1))
+    expected, vjp = soft_dice_loss_vjp(pred.astype('float64'), label)
+    nested = Net(DiceOptions())
+    nested.hybridize()
+    for loss in (hybrid(), nested):
+        value, gradient = differentiate(loss, arrays)
+        assert relative_error(value, expected) <= TOLERANCE['loss, float32']
+        assert relative_error(gradient, vjp(1.0)) <= TOLERANCE['gradient, float32']
+
+
+@pytest.mark.parametrize('pixels', [1, 5, 16384, 16385, 65536, 9216, 1024 * 1024, 1031 * 1031,
+                                    16411, 128 * 128 * 130, 3 * 16411])
+def test_blocks_divide_the_pixels(pixels):
+    blocks = blocks_for(pixels)
+    assert blocks == 0 or (pixels % blocks == 0 and pixels // blocks <= BLOCK)
+    assert blocks <= 1 or pixels // blocks >= BLOCK // 32
+    assert blocks_for(16411) == 0  # a prime: no blocks
+
+
+def test_symbol_arithmetic_is_not_that_of_the_last_array():
+    loss = SoftDiceLoss()
+    loss(ndarray(PRED.astype('float64')), ndarray(LABEL))
+    assert 'float64' not in str(loss(mx.sym.Variable('p'), mx.sym.Variable('l')).infer_type(
+        p='float32', l='float32')[1])
 
 
 # --- what must be refused -------------------------------------------------------------------------

@@ -221,6 +221,16 @@ def test_sum_of_softmax_gradients_over_classes_is_zero():
     assert np.abs(gradient.sum(axis=1)).max() < 1e-15 < np.abs(gradient).max()
 
 
+@pytest.mark.parametrize('kind', ['inverse', 'inverse_square'])
+@pytest.mark.parametrize('mass', [1e-8, 1e-16, 1e-23, 1e-38, 1e-300])
+@pytest.mark.parametrize('pooled', [True, False])
+def test_automatic_weights_of_almost_nothing_stay_finite(kind, mass, pooled):
+    label = np.array([[[0.5, 0.4], [0.5, 0.6], [mass, mass]]])
+    options = DiceOptions(sparse_label=False, class_weights=kind, smooth=0, pool_classes=pooled)
+    loss, vjp = soft_dice_loss_vjp(P[:, :, :2].astype('float32'), label, options)
+    assert np.isfinite(loss).all() and np.isfinite(vjp(1.0)).all()
+
+
 # --- no option may ever give NaN or infinity for finite input -------------------------------------
 
 def refusing_contradictions(fields):
