@@ -124,7 +124,8 @@ def _total(F: Any, array: Any, mask: Optional[Any], blocks: int) -> Any:
 
 def _slow_total(F: Any, array: Any, mask: Optional[Any], blocks: int) -> Any:
     weighted = array if mask is None else F.broadcast_mul(array, mask)
-    return F.cast(F.sum(weighted, axis=1), 'float64')
+    # Twice as fast as over the middle axis.
+    return F.cast(F.sum(F.transpose(weighted, axes=(0, 2, 1)), axis=2), 'float64')
 
 
 def _index_label(F: Any, z: Any, label: Any, options: DiceOptions) -> Tuple[Any, Any, Any]:
