@@ -65,7 +65,7 @@ def prepare(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options:
     one_class = F.zeros_like(F.slice_axis(pred, axis=options.axis, begin=0, end=1))
 
     def per_pixel(array: Any) -> Any:
-        """(N, P, 1) of an array with or without a class axis of 1; refuses any other shape."""
+        """(N, P, 1) of an array with or without a class axis of 1, of pred's N and P only."""
         strict = F.elemwise_add(F.reshape(F.cast(array, dtype), shape=(0, -1)),
                                 F.reshape(one_class, shape=(0, -1)))
         return flat(F.reshape_like(strict, one_class))
@@ -95,16 +95,21 @@ def count(F: Any, pixels: Pixels, options: DiceOptions, blocks: int) -> Counts:
     if m is not None:
         z = _without_ignored(F, z, m, options.activation)
     p = _activate(F, z, options.activation)
-    total = _slow_total if blocks == 0 else _total
+
+    def weigh(array: Any) -> Any:
+        return array if m is None else F.broadcast_mul(array, m)
+
+    def total(array: Any) -> Any:
+        return _total(F, weigh(array), blocks)
+
     if options.overlap != 'product':
-        intersection = total(F, (p + g - F.abs(p - g)) / 2, m, blocks)
+        intersection = total((p + g - F.abs(p - g)) / 2)
     elif blocks == 0:
-        intersection = total(F, p * g, m, blocks)
+        intersection = total(p * g)
     else:
-        weighted = g if m is None else F.broadcast_mul(g, m)
-        intersection = F.diag(_dot(F, p, weighted, blocks), axis1=1, axis2=2)
-    return Counts(intersection, total(F, _power(F, p, options.exponent), m, blocks),
-                  total(F, _power(F, g, options.exponent), m, blocks))
+        intersection = F.diag(_dot(F, p, weigh(g), blocks), axis1=1, axis2=2)
+    return Counts(intersection, total(_power(F, p, options.exponent)),
+                  total(_power(F, g, options.exponent)))
 
 
 def _dot(F: Any, a: Any, b: Any, blocks: int) -> Any:
@@ -115,17 +120,12 @@ def _dot(F: Any, a: Any, b: Any, blocks: int) -> Any:
     return F.sum(F.reshape(sums, shape=(-4, -1, blocks, 0, 0)), axis=1)
 
 
-def _total(F: Any, array: Any, mask: Optional[Any], blocks: int) -> Any:
-    """sum over pixels of mask times array (N, P, C): (N, C) float64."""
+def _total(F: Any, array: Any, blocks: int) -> Any:
+    """sum over pixels of (N, P, C): (N, C) float64."""
+    if blocks == 0:  # over the last axis, which is twice as fast as over the middle one
+        return F.cast(F.sum(F.transpose(array, axes=(0, 2, 1)), axis=2), 'float64')
     ones = F.ones_like(F.slice_axis(array, axis=2, begin=0, end=1))
-    weighted = array if mask is None else F.broadcast_mul(array, mask)
-    return F.reshape(_dot(F, ones, weighted, blocks), shape=(0, -1))
-
-
-def _slow_total(F: Any, array: Any, mask: Optional[Any], blocks: int) -> Any:
-    weighted = array if mask is None else F.broadcast_mul(array, mask)
-    # Twice as fast as over the middle axis.
-    return F.cast(F.sum(F.transpose(weighted, axes=(0, 2, 1)), axis=2), 'float64')
+    return F.reshape(_dot(F, ones, array, blocks), shape=(0, -1))
 
 
 def _index_label(F: Any, z: Any, label: Any, options: DiceOptions) -> Tuple[Any, Any, Any]:

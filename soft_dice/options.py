@@ -186,11 +186,6 @@ class Plan:
     smooth_dr: Tuple[float, ...]
     fixed_weights: Tuple[float, ...]
 
-    @property
-    def counts_all(self) -> bool:
-        """Whether every class counts, in its own order."""
-        return self.counted == tuple(range(self.num_classes))
-
 
 FIELDS: Dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DiceOptions)}
 
