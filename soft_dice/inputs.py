@@ -33,11 +33,7 @@ def prepare(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
     ------
     ValueError : shapes, dtypes or values outside what :func:`soft_dice.soft_dice_loss` documents.
     """
-    pred, label = _floating(pred), _numeric('label', label)
-    if pixel_weight is not None:
-        pixel_weight = _numeric('pixel_weight', pixel_weight)
-    check_shapes(options, pred.shape, label.shape,
-                 None if pixel_weight is None else pixel_weight.shape)
+    pred, label, pixel_weight = check_batch(pred, label, options, pixel_weight)
     axis = options.axis % pred.ndim
     if options.sparse_label:
         flat_label, valid = _index_label(label.reshape(len(label), -1), pred.shape[axis],
@@ -51,6 +47,23 @@ def prepare(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
         weight = weight.astype(pred.dtype)[:, None, :]
         mask = weight if mask is None else mask * weight
     return Pixels(_flatten(pred, axis), flat_label, mask)
+
+
+def check_batch(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
+                pixel_weight: Optional[np.ndarray] = None
+                ) -> Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]:
+    """The three as arrays whose dtypes and shapes belong together; values are not looked at.
+
+    Raises
+    ------
+    ValueError
+    """
+    pred, label = _floating(pred), _numeric('label', label)
+    if pixel_weight is not None:
+        pixel_weight = _numeric('pixel_weight', pixel_weight)
+    check_shapes(options, pred.shape, label.shape,
+                 None if pixel_weight is None else pixel_weight.shape)
+    return pred, label, pixel_weight
 
 
 def check_shapes(options: DiceOptions, pred: Shape, label: Shape,

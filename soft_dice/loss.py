@@ -3,10 +3,9 @@ from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
-from .counts import count
-from .inputs import prepare, restore
 from .options import DiceOptions
 from .score import loss_from_counts, score_from_counts
+from .stages import count
 
 Upstream = Union[float, np.ndarray]
 
@@ -100,16 +99,16 @@ def soft_dice_score(pred: np.ndarray, label: np.ndarray, options: DiceOptions = 
 def evaluate(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
              pixel_weight: Optional[np.ndarray]) -> DiceResult:
     """Stages 1 and 2 now, and stage 3 as the closure ``vjp``."""
-    pixels = prepare(pred, label, options, pixel_weight)
-    plan = options.resolve(pixels.pred.shape[1])
-    counts, pixels_vjp = count(pixels, options)
+    counts, pixels_vjp = count(pred, label, options, pixel_weight)
+    plan = options.resolve(counts.pred_sum.shape[1])
     loss, counts_vjp = loss_from_counts(counts, plan)
     shape = np.shape(pred)
 
-    def vjp(upstream: Upstream) -> np.ndarray:
+    def vjp(upstream: Upstream, out: Optional[np.ndarray] = None) -> np.ndarray:
         d_counts = counts_vjp(_upstream(upstream, loss.shape))
-        gradient = pixels_vjp(d_counts.intersection, d_counts.pred_sum)
-        return restore(gradient, shape, options.axis)
+        if out is not None and out.shape != shape:
+            raise ValueError(f'out must have the shape of pred, {shape}; got {out.shape}')
+        return pixels_vjp(d_counts.intersection, d_counts.pred_sum, out)
 
     return DiceResult(loss, score_from_counts(counts, plan), vjp)
 

@@ -1,0 +1,108 @@
+// Labels and pixel weights of any type, checked, and brought into the type of the prediction.
+#pragma once
+
+#include <float.h>
+
+#include "kernels.h"
+
+namespace {
+
+// Labels are compared as they are where they are floating, else as integers that hold them.
+template <class L> struct Compared { typedef int32_t type; };
+template <> struct Compared<float> { typedef float type; };
+template <> struct Compared<double> { typedef double type; };
+template <> struct Compared<int64_t> { typedef int64_t type; };
+
+struct Found {
+  bool bad, ignored;
+};
+
+// Class indices as T, -1 where ignored; valid is 0 there and 1 elsewhere.
+template <class T, class L>
+Found read_index(const soft_dice_batch &batch, const soft_dice_settings &settings, int64_t first,
+                 int n, T *__restrict label, T *__restrict valid) {
+  typedef typename Compared<L>::type Wide;
+  const L *__restrict from = static_cast<const L *>(batch.label) + first;
+  const Wide limit = static_cast<Wide>(batch.classes < 2 ? 2 : batch.classes);
+  const Wide ignore = static_cast<Wide>(settings.ignore_label);
+  const int has_ignore =
+      settings.has_ignore && static_cast<double>(ignore) == settings.ignore_label;
+  const T shift = batch.classes == 1 ? 1 : 0;  // one channel: its own label is 1
+  int bad = 0, ignored = 0;
+  for (int i = 0; i < n; ++i) {  // without a branch, so that it is vectorised
+    const Wide v = from[i];
+    Wide inside = v >= 0 ? v : 0;
+    inside = inside < limit ? inside : 0;
+    const int32_t whole = static_cast<int32_t>(inside);
+    const int good = static_cast<Wide>(whole) == v, skip = has_ignore & (v == ignore);
+    bad |= (good | skip) ^ 1;
+    ignored |= skip;
+    const T index = static_cast<T>(whole) - shift;
+    label[i] = (good & (skip ^ 1)) ? index : T(-1);
+    valid[i] = static_cast<T>(skip ^ 1);
+  }
+  return {bad != 0, ignored != 0};
+}
+
+// Dense labels, 0 where ignored; place[i] is where pixel i's value lies.
+template <class T, class L>
+Found read_dense(const soft_dice_batch &batch, const soft_dice_settings &settings,
+                 const int64_t *place, int64_t offset, int n, T *label, T *valid) {
+  const L *from = static_cast<const L *>(batch.label) + offset;
+  const double ignore = settings.ignore_label;
+  const bool has_ignore = settings.has_ignore != 0;
+  int bad = 0, ignored = 0;
+  for (int i = 0; i < n; ++i) {
+    const L v = from[place[i]];
+    const bool skip = has_ignore && static_cast<double>(v) == ignore;
+    bad |= !(((v >= 0) & (v <= 1)) | skip);
+    ignored |= skip;
+    label[i] = skip ? T(0) : static_cast<T>(v);
+    valid[i] = skip ? T(0) : T(1);
+  }
+  return {bad != 0, ignored != 0};
+}
+
+// Pixel weights; false where one is not finite or negative.
+template <class T, class L>
+bool read_weight(const soft_dice_batch &batch, int64_t first, int n, T *weight) {
+  const L *from = static_cast<const L *>(batch.weight) + first;
+  int bad = 0;
+  for (int i = 0; i < n; ++i) {
+    const double v = static_cast<double>(from[i]);
+    bad |= !((v >= 0) & (v <= DBL_MAX));
+    weight[i] = static_cast<T>(v);
+  }
+  return bad == 0;
+}
+
+// The functions above for the type of the batch's label or pixel weight.
+#define SOFT_DICE_BY_TYPE(function, type, ...)                           \
+  switch (type) {                                                        \
+    case SOFT_DICE_FLOAT32: return function<T, float>(__VA_ARGS__);      \
+    case SOFT_DICE_FLOAT64: return function<T, double>(__VA_ARGS__);     \
+    case SOFT_DICE_INT8: return function<T, int8_t>(__VA_ARGS__);        \
+    case SOFT_DICE_UINT8: return function<T, uint8_t>(__VA_ARGS__);      \
+    case SOFT_DICE_INT16: return function<T, int16_t>(__VA_ARGS__);      \
+    case SOFT_DICE_INT32: return function<T, int32_t>(__VA_ARGS__);      \
+    default: return function<T, int64_t>(__VA_ARGS__);                   \
+  }
+
+template <class T>
+Found read_index(const soft_dice_batch &batch, const soft_dice_settings &settings, int64_t first,
+                 int n, T *label, T *valid) {
+  SOFT_DICE_BY_TYPE(read_index, batch.label_type, batch, settings, first, n, label, valid)
+}
+
+template <class T>
+Found read_dense(const soft_dice_batch &batch, const soft_dice_settings &settings,
+                 const int64_t *place, int64_t offset, int n, T *label, T *valid) {
+  SOFT_DICE_BY_TYPE(read_dense, batch.label_type, batch, settings, place, offset, n, label, valid)
+}
+
+template <class T>
+bool read_weight(const soft_dice_batch &batch, int64_t first, int n, T *weight) {
+  SOFT_DICE_BY_TYPE(read_weight, batch.weight_type, batch, first, n, weight)
+}
+
+}  // namespace
