@@ -17,31 +17,38 @@ struct Found {
   bool bad, ignored;
 };
 
-// Class indices as T, -1 where ignored; valid is 0 there and 1 elsewhere.
-template <class T, class L>
-Found read_index(const soft_dice_batch &batch, const soft_dice_settings &settings, int64_t first,
-                 int n, T *__restrict label, T *__restrict valid) {
-  typedef typename Compared<L>::type Wide;
-  const L *__restrict from = static_cast<const L *>(batch.label) + first;
-  const Wide limit = static_cast<Wide>(batch.classes < 2 ? 2 : batch.classes);
-  const Wide ignore = static_cast<Wide>(settings.ignore_label);
-  const int has_ignore =
-      settings.has_ignore && static_cast<double>(ignore) == settings.ignore_label;
-  const T shift = batch.classes == 1 ? 1 : 0;  // one channel: its own label is 1
+// Class indices as T, -1 where ignored; valid is 0 there and 1 elsewhere.  A function of its own: where
+// the compiler knows too much about has_ignore, it makes branches of it and no vectors of the rest.
+template <class T, class L, class Wide>
+__attribute__((noinline)) Found read_index(const L *__restrict from, int n, Wide limit,
+                                           int has_ignore, Wide ignore, T shift,
+                                           T *__restrict label, T *__restrict valid) {
   int bad = 0, ignored = 0;
-  for (int i = 0; i < n; ++i) {  // without a branch, so that it is vectorised
+  for (int i = 0; i < n; ++i) {
     const Wide v = from[i];
     Wide inside = v >= 0 ? v : 0;
     inside = inside < limit ? inside : 0;
     const int32_t whole = static_cast<int32_t>(inside);
     const int good = static_cast<Wide>(whole) == v, skip = has_ignore & (v == ignore);
+    const T index = static_cast<T>(whole) - shift;
     bad |= (good | skip) ^ 1;
     ignored |= skip;
-    const T index = static_cast<T>(whole) - shift;
     label[i] = (good & (skip ^ 1)) ? index : T(-1);
     valid[i] = static_cast<T>(skip ^ 1);
   }
   return {bad != 0, ignored != 0};
+}
+
+template <class T, class L>
+Found read_index(const soft_dice_batch &batch, const soft_dice_settings &settings, int64_t first,
+                 int n, T *label, T *valid) {
+  typedef typename Compared<L>::type Wide;
+  const Wide limit = static_cast<Wide>(batch.classes < 2 ? 2 : batch.classes);
+  const Wide ignore = static_cast<Wide>(settings.ignore_label);
+  const bool has_ignore = settings.has_ignore && static_cast<double>(ignore) == settings.ignore_label;
+  const T shift = batch.classes == 1 ? 1 : 0;  // one channel: its own label is 1
+  return read_index<T, L, Wide>(static_cast<const L *>(batch.label) + first, n, limit, has_ignore,
+                                ignore, shift, label, valid);
 }
 
 // Dense labels, 0 where ignored; place[i] is where pixel i's value lies.

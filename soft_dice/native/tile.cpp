@@ -36,6 +36,15 @@ SOFT_DICE_INLINE typename Vector<T>::V power_below(typename Vector<T>::V p, T k)
   return product;
 }
 
+// The sum of a few vectors, in double but for the few.
+template <class T> SOFT_DICE_INLINE double sum(const typename Vector<T>::V (&parts)[UNROLLED]) {
+  typename Vector<T>::V added = parts[0];
+  for (int u = 1; u < UNROLLED; ++u) added += parts[u];
+  Sum<T> total;
+  total.add(added);
+  return total.total();
+}
+
 // As soft_dice.counts.overlap_of.
 template <class V> SOFT_DICE_INLINE V l1_overlap(V p, V g) { return (p + g - absolute(p - g)) / 2; }
 
@@ -78,13 +87,15 @@ template <class T> class Tile {
   bool read_labels();
   bool read_weights();
   void find_largest();
-  void exponentials();
+  template <bool SLOPE> void exponentials();
   void predict();
   void clear_void();
   bool has_power() const;
 
   SOFT_DICE_INLINE V label_at(int64_t c, int i) const;
-  SOFT_DICE_INLINE V derivative(int64_t c, V label) const;
+  static SOFT_DICE_INLINE V slope_of(V label, int64_t c, T inter, T pred) {
+    return label == splat(static_cast<T>(c)) ? splat(inter + pred) : splat(pred);
+  }
   template <bool MASKED> void count_common(double *counts);
   template <int KIND> void count_rows(double *counts);
   template <bool MASKED> void gradient_common(T *out, int64_t out_stride);
@@ -144,6 +155,8 @@ template <class T> void Tile<T>::find_place(int64_t first) {
   used_ = static_cast<int>(used);
   width_ = (used_ + GROUP - 1) / GROUP * GROUP;
   int64_t across = first % inner, at = (sample_ * batch_.outer + first / inner) * classes_ * inner;
+  place_[0] = at + across;
+  if (direct_ && !settings_.dense_label) return;  // then nobody asks for the others
   for (int i = 0; i < used_; ++i) {
     place_[i] = at + across;
     if (++across == inner) across = 0, at += classes_ * inner;
@@ -189,37 +202,49 @@ template <class T> bool Tile<T>::read_weights() {
 // ---- the activation ----
 
 template <class T> void Tile<T>::find_largest() {
-  const T *z = logits(0);
-  for (int i = 0; i < width_; i += LANES) store(largest_ + i, load(z + i));
-  for (int64_t c = 1; c < classes_; ++c) {
-    z = logits(c);
-    for (int i = 0; i < width_; i += LANES)
-      store(largest_ + i, maximum(load(largest_ + i), load(z + i)));
+  T *const largest = largest_;
+  const int width = width_;
+  for (int64_t c = 0; c < classes_; ++c) {
+    const T *const z = logits(c);
+    for (int i = 0; i < width; i += LANES)
+      store(largest + i, c ? maximum(load(largest + i), load(z + i)) : load(z + i));
   }
 }
 
-// p = exp(z - max z), and scale = 1 / sum p, which makes it the softmax.
-template <class T> void Tile<T>::exponentials() {
+// p = exp(z - max z), and scale = 1 / sum p, which makes it the softmax.  With SLOPE also
+// total = sum_c p_c d_c, d_c = d_pred_c + [label = c] d_inter_c.
+template <class T> template <bool SLOPE> void Tile<T>::exponentials() {
   find_largest();
-  for (int i = 0; i < width_; i += GROUP) {
-    V largest[UNROLLED], sum[UNROLLED];
-    for (int u = 0; u < UNROLLED; ++u) largest[u] = load(largest_ + i + u * LANES), sum[u] = V{};
-    for (int64_t c = 0; c < classes_; ++c) {
-      const T *z = logits(c) + i;
-      T *p = row(p_, c) + i;
+  const int width = width_;
+  for (int i = 0; i < width; i += GROUP) {
+    V largest[UNROLLED], label[UNROLLED], sum[UNROLLED] = {}, total[UNROLLED] = {};
+    for (int u = 0; u < UNROLLED; ++u) {
+      largest[u] = load(largest_ + i + u * LANES);
+      label[u] = load(label_ + i + u * LANES);
+    }
+    const T *z = logits(0) + i;
+    T *p = p_ + i;
+    const int64_t next_z = direct_ ? batch_.inner : stride_, next_p = stride_, classes = classes_;
+    const T *const d_inter = d_inter_, *const d_pred = d_pred_;
+    for (int64_t c = 0; c < classes; ++c, z += next_z, p += next_p) {
       for (int u = 0; u < UNROLLED; ++u) {
+        __builtin_prefetch(z + width + u * LANES);  // the next tile's, while this one computes
         const V e = exponential(load(z + u * LANES) - largest[u]);
-        sum[u] += e;
         store(p + u * LANES, e);
+        sum[u] += e;
+        if (SLOPE) total[u] += e * slope_of(label[u], c, d_inter[c], d_pred[c]);
       }
     }
-    for (int u = 0; u < UNROLLED; ++u) store(scale_ + i + u * LANES, 1 / sum[u]);
+    for (int u = 0; u < UNROLLED; ++u) {
+      store(scale_ + i + u * LANES, 1 / sum[u]);
+      if (SLOPE) store(total_ + i + u * LANES, total[u]);
+    }
   }
 }
 
 // p = activation(z), 0 where it counts nowhere.
 template <class T> void Tile<T>::predict() {
-  if (softmax()) exponentials();
+  if (softmax()) exponentials<false>();
   for (int64_t c = 0; c < classes_; ++c) {
     const T *z = logits(c);
     T *p = row(p_, c);
@@ -277,33 +302,32 @@ template <class T> bool Tile<T>::count(double *counts) {
   return true;
 }
 
-// Softmax, index labels, product and exponent 1, without a second look at anything.  The few vectors
-// of a group are added up as they are, the groups in double.
+// Softmax, index labels, product and exponent 1, with few looks at anything.  Along a row each lane
+// sums its few pixels as they are; from there on sums are in double.
 template <class T> template <bool MASKED> void Tile<T>::count_common(double *counts) {
-  exponentials();
+  exponentials<false>();
+  const T *const scale = scale_, *const mask = mask_, *const labels = label_;
+  const int width = width_;
   for (int64_t c = 0; c < classes_; ++c) {
+    const T *const e = row(p_, c);
     const V klass = splat(static_cast<T>(c)), one = splat<T>(1);
-    Sum<T> inter, pred, label;
-    for (int i = 0; i < width_; i += GROUP) {
-      V inters = V{}, preds = V{}, labels = V{};
-      for (int j = i; j < i + GROUP; j += LANES) {
-        V p = load(row(p_, c) + j) * load(scale_ + j), m = one;
+    V inter[UNROLLED] = {}, pred[UNROLLED] = {}, label[UNROLLED] = {};
+    for (int i = 0; i < width; i += GROUP)
+      for (int u = 0; u < UNROLLED; ++u) {
+        const int at = i + u * LANES;
+        V p = load(e + at) * load(scale + at), m = one;
         if (MASKED) {
-          m = load(mask_ + j);
+          m = load(mask + at);
           p = m > 0 ? m * p : V{};
         }
-        const auto here = load(label_ + j) == klass;
-        preds += p;
-        inters += here ? p : V{};
-        labels += here ? m : V{};
+        const auto here = load(labels + at) == klass;
+        pred[u] += p;
+        inter[u] = here ? inter[u] + p : inter[u];
+        label[u] = here ? label[u] + m : label[u];
       }
-      inter.add(inters);
-      pred.add(preds);
-      label.add(labels);
-    }
-    counts[c] += inter.total();
-    counts[classes_ + c] += pred.total();
-    counts[2 * classes_ + c] += label.total();
+    counts[c] += sum<T>(inter);
+    counts[classes_ + c] += sum<T>(pred);
+    counts[2 * classes_ + c] += sum<T>(label);
   }
 }
 
@@ -352,37 +376,28 @@ template <class T> void Tile<T>::gradient(const double *d_counts, T *gradient, b
   if (!in_place) deliver(gradient, add);
 }
 
-// With d_c = d_pred_c + [label = c] d_inter_c: gradient = m p_c (d_c - sum_j p_j d_j).
+// gradient = m p_c (d_c - sum_j p_j d_j), with d as in exponentials().
 template <class T> template <bool MASKED>
 void Tile<T>::gradient_common(T *out, int64_t out_stride) {
-  exponentials();
-  for (int i = 0; i < width_; i += GROUP) {
-    V sum[UNROLLED] = {}, label[UNROLLED], scale[UNROLLED], valid[UNROLLED];
-    for (int u = 0; u < UNROLLED; ++u) {
-      label[u] = load(label_ + i + u * LANES);
-      scale[u] = load(scale_ + i + u * LANES);
-    }
-    for (int64_t c = 0; c < classes_; ++c)
-      for (int u = 0; u < UNROLLED; ++u)
-        sum[u] += load(row(p_, c) + i + u * LANES) * derivative(c, label[u]);
-    for (int u = 0; u < UNROLLED; ++u) {
-      sum[u] *= scale[u];
-      valid[u] = MASKED ? load(mask_ + i + u * LANES) : splat<T>(1);
-      if (MASKED) scale[u] *= valid[u];
-    }
-    for (int64_t c = 0; c < classes_; ++c)
-      for (int u = 0; u < UNROLLED; ++u) {
-        const V e = load(row(p_, c) + i + u * LANES);
-        const V d = e * scale[u] * (derivative(c, label[u]) - sum[u]);
-        store(out + c * out_stride + i + u * LANES, MASKED ? (valid[u] > 0 ? d : V{}) : d);
-      }
+  exponentials<true>();
+  const T *const mask = mask_, *const label = label_;
+  T *const scale = scale_, *const total = total_;
+  const int width = width_;
+  for (int i = 0; i < width; i += LANES) {  // from here on scale = m / sum p, total = m sum p d
+    const V plain = load(scale + i), weighted = MASKED ? load(mask + i) * plain : plain;
+    store(total + i, weighted * (plain * load(total + i)));
+    store(scale + i, weighted);
   }
-}
-
-template <class T>
-SOFT_DICE_INLINE typename Vector<T>::V Tile<T>::derivative(int64_t c, V label) const {
-  const V background = splat(d_pred_[c]);
-  return label == splat(static_cast<T>(c)) ? background + d_inter_[c] : background;
+  for (int64_t c = 0; c < classes_; ++c) {
+    const T *const e = row(p_, c);
+    T *const to = out + c * out_stride;
+    const T inter = d_inter_[c], pred = d_pred_[c];
+    for (int i = 0; i < width; i += LANES) {
+      const V slope = slope_of(load(label + i), c, inter, pred);
+      const V d = load(e + i) * (load(scale + i) * slope - load(total + i));
+      store(to + i, MASKED ? (load(mask + i) > 0 ? d : V{}) : d);
+    }
+  }
 }
 
 // d = m (d_inter d(overlap)/dp + d_pred k p^(k-1)).

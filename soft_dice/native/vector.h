@@ -60,8 +60,8 @@ template <class V> SOFT_DICE_INLINE V maximum(V a, V b) { return a > b ? a : b; 
 template <class V> SOFT_DICE_INLINE V absolute(V a) { return a < 0 ? -a : a; }
 
 // exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2.  Adding and taking away 1.5 2^23 (2^52)
-// rounds, and leaves n in the low bits on the way.  0 below the smallest normal number, infinity
-// above the largest; NaN stays NaN because 2^n is multiplied, not added to the exponent's bits.
+// rounds, and leaves n in the low bits on the way.  0 below the smallest normal number; x may be at
+// most Limits::exponent.  NaN stays NaN, because 2^n is multiplied, not added to the exponent's bits.
 SOFT_DICE_INLINE VF exponential(VF x) {
   const float magic = 12582912.0f;
   VF shifted = x * 1.44269504088896341f + magic;
@@ -74,10 +74,13 @@ SOFT_DICE_INLINE VF exponential(VF x) {
   y = y * r + 1.6666665459e-1f;
   y = y * r + 5.0000001201e-1f;
   y = y * (r * r) + r + 1.0f;
+#if defined(__AVX512F__)
+  y = (VF)_mm512_scalef_ps((__m512)y, (__m512)n);
+#else
   IF bits = ((IF)shifted << 23) + 0x3f800000;
   y = y * (VF)bits;
-  y = x < -87.3f ? VF{} : y;
-  return x > 88.3f ? VF{} + __builtin_inff() : y;
+#endif
+  return x < -87.3f ? VF{} : y;
 }
 
 SOFT_DICE_INLINE VD exponential(VD x) {
@@ -98,10 +101,13 @@ SOFT_DICE_INLINE VD exponential(VD x) {
   y = y * r + 1.0 / 6.0;
   y = y * r + 0.5;
   y = y * (r * r) + r + 1.0;
+#if defined(__AVX512F__)
+  y = (VD)_mm512_scalef_pd((__m512d)y, (__m512d)n);
+#else
   ID bits = ((ID)shifted << 52) + 0x3ff0000000000000LL;
   y = y * (VD)bits;
-  y = x < -708.3 ? VD{} : y;
-  return x > 709.4 ? VD{} + __builtin_inf() : y;
+#endif
+  return x < -708.3 ? VD{} : y;
 }
 
 // log(x) for normal x > 0: x = 2^e (1 + f), 1 + f in [sqrt(1/2), sqrt(2)), and with s = f / (2 + f)
@@ -129,17 +135,26 @@ SOFT_DICE_INLINE VD logarithm(VD x) {
          + (f - (half - (s * (half + rest) + e * 1.90821492927058770002e-10)));
 }
 
-// x^k, k > 0, for x >= 0; 0 at 0, and what is NaN or infinite stays so.
-SOFT_DICE_INLINE VF power(VF x, float k) {
-  VF y = exponential(k * logarithm(x));
-  y = x < 1.17549435e-38f ? VF{} : y;
-  return x <= 3.4028234e38f ? y : x;
-}
+// The smallest and largest normal number, and the largest x of exponential(x).
+template <class T> struct Limits;
 
-SOFT_DICE_INLINE VD power(VD x, double k) {
-  VD y = exponential(k * logarithm(x));
-  y = x < 2.2250738585072014e-308 ? VD{} : y;
-  return x <= 1.7976931348623157e308 ? y : x;
+template <> struct Limits<float> {
+  static constexpr float smallest = 1.17549435e-38f, largest = 3.40282347e38f, exponent = 88.3f;
+};
+
+template <> struct Limits<double> {
+  static constexpr double smallest = 2.2250738585072014e-308, largest = 1.7976931348623157e308,
+                          exponent = 709.4;
+};
+
+// x^k, k > 0, for x >= 0; what is NaN or infinite stays so.
+template <class T, class V = typename Vector<T>::V> SOFT_DICE_INLINE V power(V x, T k) {
+  typedef Limits<T> limits;
+  const V exponent = k * logarithm(x);
+  V y = exponential(exponent);
+  y = exponent > limits::exponent ? V{} + __builtin_inff() : y;
+  y = x < limits::smallest ? V{} : y;
+  return x <= limits::largest ? y : x;
 }
 
 typedef float HalfVF __attribute__((vector_size(SOFT_DICE_VECTOR_BYTES / 2)));
@@ -158,12 +173,15 @@ SOFT_DICE_INLINE VD widen(HalfVF v) {
 template <class T> struct Sum;
 
 template <> struct Sum<double> {
-  VD lanes = VD{};
+  explicit Sum(VD start = VD{}) : lanes(start) {}
+  VD lanes;
   SOFT_DICE_INLINE void add(VD v) { lanes += v; }
   SOFT_DICE_INLINE double total() const {
-    double sum = 0;
-    for (int i = 0; i < Vector<double>::lanes; ++i) sum += lanes[i];
-    return sum;
+    double each[Vector<double>::lanes];
+    memcpy(each, &lanes, sizeof lanes);
+    for (int half = Vector<double>::lanes / 2; half; half /= 2)
+      for (int i = 0; i < half; ++i) each[i] += each[i + half];
+    return each[0];
   }
 };
 
@@ -176,9 +194,7 @@ template <> struct Sum<float> {
     high += widen(halves[1]);
   }
   SOFT_DICE_INLINE double total() const {
-    double sum = 0;
-    for (int i = 0; i < Vector<double>::lanes; ++i) sum += low[i] + high[i];
-    return sum;
+    return Sum<double>(low + high).total();
   }
 };
 
