@@ -84,7 +84,7 @@ class SoftDiceLossLayer(caffe.Layer):
         if propagate_down[0]:
             shape = self._result.loss.shape
             each = top[0].diff / shape[0]  # loss_weight, of the mean over the batch
-            bottom[0].diff[...] = self._result.vjp(np.broadcast_to(each, shape))
+            self._result.vjp(np.broadcast_to(each, shape), out=bottom[0].diff)
         for i in range(1, len(bottom)):
             if propagate_down[i]:
                 bottom[i].diff[...] = 0

@@ -39,8 +39,9 @@ def prepare(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
         flat_label, valid = _index_label(label.reshape(len(label), -1), pred.shape[axis],
                                          options.ignore_label)
     else:
+        label = _flatten(label, axis)
         _check_dense(label, options.ignore_label)
-        flat_label, valid = _dense_label(_flatten(label, axis), pred.dtype, options.ignore_label)
+        flat_label, valid = _dense_label(label, pred.dtype, options.ignore_label)
     mask = None if valid is None else valid.astype(pred.dtype)
     if pixel_weight is not None:
         weight = _pixel_weight(pixel_weight.reshape(len(pixel_weight), -1))
@@ -113,7 +114,7 @@ def check_label(label: np.ndarray, num_classes: int, options: DiceOptions, sampl
     if options.sparse_label:
         _check_index(label.reshape(1, -1), num_classes, options.ignore_label, sample)
     else:
-        _check_dense(label, options.ignore_label, sample)
+        _check_dense(_flatten(label, options.axis), options.ignore_label, sample)
 
 
 def restore(flat: np.ndarray, shape: Shape, axis: int) -> np.ndarray:
@@ -178,7 +179,8 @@ def _check_dense(label: np.ndarray, ignore_label: Optional[int], first_sample: i
         where = tuple(int(i) for i in np.argwhere(~good)[0])
         allowed = '' if ignore_label is None else f' or ignore_label={ignore_label}'
         raise ValueError(f'a dense label must lie in [0, 1]{allowed}, for example 0.5; got '
-                         f'{label[where]} at {(first_sample + where[0],) + where[1:]}')
+                         f'{label[where]} in sample {first_sample + where[0]}, class {where[1]}, '
+                         f'pixel {where[2]} of {label.shape[2]}')
 
 
 def _dense_label(label: np.ndarray, dtype: np.dtype, ignore_label: Optional[int]

@@ -15,7 +15,7 @@ class DiceResult(NamedTuple):
 
     loss: np.ndarray
     score: np.ndarray
-    vjp: Callable[[Upstream], np.ndarray]
+    vjp: Callable[..., np.ndarray]
 
 
 def soft_dice_loss(pred: np.ndarray, label: np.ndarray, options: DiceOptions = DiceOptions(),
@@ -62,15 +62,16 @@ def soft_dice_loss(pred: np.ndarray, label: np.ndarray, options: DiceOptions = D
 
 def soft_dice_loss_vjp(pred: np.ndarray, label: np.ndarray, options: DiceOptions = DiceOptions(),
                        pixel_weight: Optional[np.ndarray] = None
-                       ) -> Tuple[np.ndarray, Callable[[Upstream], np.ndarray]]:
+                       ) -> Tuple[np.ndarray, Callable[..., np.ndarray]]:
     """The loss of :func:`soft_dice_loss`, and the function that takes it back to pred.
 
     Returns
     -------
     loss : as :func:`soft_dice_loss`.
-    vjp : upstream -> gradient of sum(upstream * loss), shape and dtype of pred.  ``upstream`` is
-        d(objective)/d(loss): a number for every entry of the loss alike, or an array of loss's
-        shape.  vjp raises ValueError for any other shape.
+    vjp : (upstream, out=None) -> gradient of sum(upstream * loss), shape and dtype of pred, written
+        into ``out`` where that is given.  ``upstream`` is d(objective)/d(loss): a number for every
+        entry of the loss alike, or an array of loss's shape.  vjp raises ValueError for any other
+        shape.  It may read pred, label and pixel_weight again: change none of them before.
 
     Examples
     --------

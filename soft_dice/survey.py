@@ -8,10 +8,11 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from .counts import Counts, count
-from .inputs import check_label, check_shapes, prepare
+from .counts import Counts
+from .inputs import check_label, check_shapes
 from .options import DiceOptions
 from .score import loss_from_counts, score_from_counts
+from .stages import count
 
 PIECE = 1 << 20  # elements of pred
 
@@ -64,7 +65,7 @@ class Survey:
         if key not in self._counts:
             totals = Counts(*(np.zeros((self.samples, self.classes)) for _ in Counts._fields))
             for sample, piece in self._pieces():
-                counts, _ = count(prepare(piece.pred, piece.label, options), options)
+                counts, _ = count(piece.pred, piece.label, options)
                 for total, each in zip(totals, counts):
                     total[sample] += each[0]
             self._counts[key] = totals
@@ -100,12 +101,12 @@ class Survey:
 
     def _gradients(self, piece: Pair, sample: int, losses: List[DiceOptions],
                    derivatives: List[Counts]) -> Iterator[np.ndarray]:
-        """Stage 3 of a piece, (1, C, P) for each loss; stage 1 once per exponent and overlap."""
+        """Stage 3 of a piece for each loss; stage 1 once per exponent and overlap."""
         vjps = {}
         for options, d_counts in zip(losses, derivatives):
             key = options.exponent, options.overlap
             if key not in vjps:
-                vjps[key] = count(prepare(piece.pred, piece.label, options), options)[1]
+                vjps[key] = count(piece.pred, piece.label, options)[1]
             yield vjps[key](d_counts.intersection[sample:sample + 1],
                             d_counts.pred_sum[sample:sample + 1])
 

@@ -59,7 +59,7 @@ def test_one_channel_takes_labels_0_and_1():
     (np.zeros((2, 1, 9, 8)), r'got \(2, 1, 9, 8\)'),
     (np.full(PRED.shape, 1.01), r'a dense label must lie in \[0, 1\], for example 0.5; got 1.01'),
     (np.full(PRED.shape, -0.1), 'got -0.1'),
-    (np.full(PRED.shape, np.nan), r'got nan at \(0, 0, 0, 0\)'),
+    (np.full(PRED.shape, np.nan), 'got nan in sample 0, class 0, pixel 0 of 72'),
     (np.full(PRED.shape, 'a'), 'array of numbers'),
 ])
 def test_bad_dense_label(label, message):
@@ -154,14 +154,6 @@ def test_input_is_only_read(fields):
         np.testing.assert_array_equal(array, copy)
     assert gradient.flags.writeable and not np.shares_memory(gradient, inputs[0])
 
-
-@pytest.mark.parametrize('activation', ['softmax', 'none'])
-def test_vjp_does_not_follow_later_changes_of_the_input(activation):
-    pred, label = np.abs(PRED), LABEL.copy()
-    _, vjp = soft_dice_loss_vjp(pred, label, DiceOptions(activation=activation, exponent=2))
-    expected = vjp(1.0)
-    pred[...], label[...] = 0.5, 0
-    np.testing.assert_array_equal(vjp(1.0), expected)
 
 
 def test_layout_in_memory_does_not_matter():

@@ -128,12 +128,17 @@ def why_unusable(library: Path, digest: str) -> str:
     if record.get('digest') != digest:
         return 'built from other sources or flags than those here'
     if 'error' in record:
-        return str(record['error'])
+        return _with_log(str(record['error']), library)
     try:
         whole = hashlib.sha256(library.read_bytes()).hexdigest() == record.get('sha256')
     except OSError as error:
         return f'{library} cannot be read ({error.strerror})'
     return '' if whole else f'{library} is damaged'
+
+
+def _with_log(error: str, library: Path) -> str:
+    log = library.with_suffix('.log')
+    return f'{error} (all of it in {log})' if log.exists() else error
 
 
 def locate_kernels() -> Tuple[Optional[Path], str]:
@@ -189,7 +194,7 @@ def build(recipe: Recipe, target: Path, force: bool = False, retry: bool = True)
     ------
     BuildError : also recorded beside ``target``, if that can be written.
     """
-    digest = recipe.digest()
+    target, digest = target.absolute(), recipe.digest()  # compilers run in another folder
     if not force and not why_unusable(target, digest):
         return False
     with _folder_lock(target) as folder:
@@ -198,14 +203,14 @@ def build(recipe: Recipe, target: Path, force: bool = False, retry: bool = True)
             return False
         known = read_record(target)
         if not retry and 'error' in known and known.get('digest') == digest:
-            raise BuildError(known['error'])
+            raise BuildError(unusable)
         record = {'digest': digest, 'time': time.strftime('%Y-%m-%d %H:%M:%S')}
         try:
             made, compiler = _compile(recipe, folder, target.with_suffix('.log'))
         except BuildError as error:
             if unusable:  # what works goes on working
                 _write_record(target, folder, {**record, 'error': str(error)})
-            raise
+            raise BuildError(_with_log(str(error), target)) from None
         record.update(compiler=compiler, flags=' '.join(COMMON_FLAGS),
                       sha256=hashlib.sha256(made.read_bytes()).hexdigest())
         # Without the record first, so that at no moment one stands beside another build's library.
@@ -260,7 +265,7 @@ def _compile(recipe: Recipe, folder: Path, log: Path) -> Tuple[Path, str]:
         _run([[*compiler, *COMMON_FLAGS, *extra, '-shared', *objects, '-o', str(library)]],
              folder, output, deadline)
         if not library.is_file():
-            raise BuildError(f'the compiler {compiler[0]} wrote no library (see {log})')
+            raise BuildError(f'the compiler {compiler[0]} wrote no library')
         return library, _version(compiler)
 
 
@@ -301,10 +306,10 @@ def _run(commands: Sequence[Sequence[str]], folder: Path, log: Any, deadline: fl
             status = process.wait(timeout=max(0.0, deadline - time.monotonic()))
             if status != 0:
                 raise BuildError(f'the compiler {command[0]} failed: '
-                                 f'{_why(log.name, start, status)} (all of it in {log.name})')
+                                 f'{_why(log.name, start, status)}')
     except subprocess.TimeoutExpired:
-        raise BuildError(f'the compiler {commands[0][0]} was stopped after {TIME_LIMIT:.0f} s '
-                         f'(its output is in {log.name})') from None
+        raise BuildError(f'the compiler {commands[0][0]} was stopped after {TIME_LIMIT:.0f} s'
+                         ) from None
     except OSError as error:
         raise BuildError(f'the compiler {commands[0][0]} cannot be run ({error.strerror})'
                          ) from None

@@ -104,9 +104,9 @@ std::string Walk::dense_label() const {
         const double v = label(sample, klass, pixel);
         if ((v >= 0 && v <= 1) || ignored(v)) continue;
         return "a dense label must lie in [0, 1]" + or_ignored() + ", for example 0.5; got " +
-               text_at(batch.label, batch.label_type, place(sample, klass, pixel)) + " at (" +
-               std::to_string(sample) + ", " + std::to_string(klass) + ", " +
-               std::to_string(pixel) + ")";
+               text_at(batch.label, batch.label_type, place(sample, klass, pixel)) +
+               in_sample(sample) + ", class " + std::to_string(klass) + ", pixel " +
+               std::to_string(pixel) + " of " + std::to_string(pixels());
       }
   return "";
 }

@@ -433,11 +433,12 @@ template <class T> void Tile<T>::through_activation(T *out, int64_t out_stride) 
 
 // The rows of d, to where their pixels lie.
 template <class T> void Tile<T>::deliver(T *gradient, bool add) {
-  for (int i = 0; i < used_; ++i) {
-    T *to = gradient + place_[i];
-    for (int64_t c = 0; c < classes_; ++c) {
-      const T value = row(d_, c)[i];
-      to[c * batch_.inner] = add ? to[c * batch_.inner] + value : value;
+  for (int64_t c = 0; c < classes_; ++c) {
+    const T *const from = row(d_, c);
+    T *const to = gradient + c * batch_.inner;
+    for (int i = 0; i < used_; ++i) {
+      T &at = to[direct_ ? place_[0] + i : place_[i]];
+      at = add ? at + from[i] : from[i];
     }
   }
 }
