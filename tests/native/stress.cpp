@@ -42,6 +42,8 @@ struct Example {
     const bool is_double = variant % 2, weighted = variant / 2 % 2;
     settings = {variant / 4 % 3, variant / 12 % 2, variant / 24 % 2, variant / 48 % 2, 255,
                 1 + 0.5 * (variant % 5)};
+    if (classes == 1 && settings.activation == SOFT_DICE_SOFTMAX)
+      settings.activation = SOFT_DICE_SIGMOID;  // the other's gradient is 0 but for rounding
     std::uniform_real_distribution<float> uniform(0, 1);
     const bool ignores = settings.has_ignore;
     for (int64_t i = 0; i < size; ++i) {
@@ -116,9 +118,10 @@ std::vector<std::string> instruction_sets() {
 
 void every_setting() {
   const int64_t shapes[][4] = {{1, 1, 1, 1}, {2, 1, 3, 65}, {1, 70, 5, 1}, {2, 3, 4, 130},
-                               {1, 1, 2, 9001}, {1, 1, 150, 200}, {3, 5, 1, 7}};
-  for (const auto &shape : shapes)
-    for (int variant = 0; variant < 96; ++variant) {
+                               {1, 1, 2, 4200}, {1, 1, 150, 70}, {3, 5, 1, 7}};
+  for (const auto &shape : shapes) {
+    const bool large = shape[0] * shape[1] * shape[2] * shape[3] > 5000;
+    for (int variant = 0; variant < 96; variant += large ? 7 : 1) {
       const Example example(shape[0], shape[1], shape[2], shape[3], variant);
       const double close = example.batch.pred_type == SOFT_DICE_FLOAT32 ? 1e-5 : 1e-12;
       Outcome first;
@@ -135,6 +138,7 @@ void every_setting() {
                    std::to_string(shape[2]) + " classes");
       }
     }
+  }
   soft_dice_use(instruction_sets().front().c_str());
 }
 
