@@ -167,7 +167,7 @@ def _check_index(label: np.ndarray, num_classes: int, ignore_label: Optional[int
         where = tuple(int(i) for i in np.argwhere(~good)[0])
         allowed = '' if ignore_label is None else f' or ignore_label={ignore_label}'
         raise ValueError(f'label must be a whole number in [0, {classes}){allowed}, for example '
-                         f'{classes - 1}; got {label[where]} in sample {first_sample + where[0]}, '
+                         f'{classes - 1}; got {label[where]!s} in sample {first_sample + where[0]}, '
                          f'pixel {where[1]} of {label.shape[1]}')
 
 
@@ -179,7 +179,7 @@ def _check_dense(label: np.ndarray, ignore_label: Optional[int], first_sample: i
         where = tuple(int(i) for i in np.argwhere(~good)[0])
         allowed = '' if ignore_label is None else f' or ignore_label={ignore_label}'
         raise ValueError(f'a dense label must lie in [0, 1]{allowed}, for example 0.5; got '
-                         f'{label[where]} in sample {first_sample + where[0]}, class {where[1]}, '
+                         f'{label[where]!s} in sample {first_sample + where[0]}, class {where[1]}, '
                          f'pixel {where[2]} of {label.shape[2]}')
 
 
@@ -196,6 +196,6 @@ def _pixel_weight(weight: np.ndarray) -> np.ndarray:
     if not good.all():
         where = tuple(int(i) for i in np.argwhere(~good)[0])
         raise ValueError('pixel_weight must be finite and not negative, for example 0.5; got '
-                         f'{weight[where]} in sample {where[0]}, pixel {where[1]} of '
+                         f'{weight[where]!s} in sample {where[0]}, pixel {where[1]} of '
                          f'{weight.shape[1]}')
     return weight

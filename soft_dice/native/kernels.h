@@ -43,7 +43,7 @@ typedef struct {
   int32_t overlap;     /* enum soft_dice_overlap */
   int32_t dense_label; /* 0: class indices, 0 or 1 where there is one class; 1: values in [0, 1] */
   int32_t has_ignore;  /* whether ignore_label means anything */
-  double ignore_label;
+  double ignore_label; /* a whole number, no larger than 2^24 */
   double exponent;     /* >= 1 */
 } soft_dice_settings;
 

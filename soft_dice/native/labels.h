@@ -3,8 +3,6 @@
 
 #include <float.h>
 
-#include <limits>
-
 #include "kernels.h"
 
 namespace {
@@ -46,14 +44,10 @@ Found read_index(const soft_dice_batch &batch, const soft_dice_settings &setting
                  int n, T *label, T *valid) {
   typedef typename Compared<L>::type Wide;
   const Wide limit = static_cast<Wide>(batch.classes < 2 ? 2 : batch.classes);
-  // A number that is none of Wide's equals no label.
-  typedef std::numeric_limits<Wide> limits;
-  const bool has_ignore = settings.has_ignore && settings.ignore_label >= double(limits::lowest()) &&
-                          settings.ignore_label < double(limits::max()) + 1;
-  const Wide ignore = has_ignore ? static_cast<Wide>(settings.ignore_label) : 0;
+  const Wide ignore = static_cast<Wide>(settings.ignore_label);
   const T shift = batch.classes == 1 ? 1 : 0;  // one channel: its own label is 1
-  return read_index<T, L, Wide>(static_cast<const L *>(batch.label) + first, n, limit, has_ignore,
-                                ignore, shift, label, valid);
+  return read_index<T, L, Wide>(static_cast<const L *>(batch.label) + first, n, limit,
+                                settings.has_ignore != 0, ignore, shift, label, valid);
 }
 
 // Dense labels, 0 where ignored; place[i] is where pixel i's value lies.
