@@ -6,6 +6,8 @@ from typing import List, Optional
 
 from . import compare
 from .arrays import CannotRun
+from .native import commands as native
+from .native.build import BuildError
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -15,13 +17,20 @@ def main(arguments: Optional[List[str]] = None) -> int:
                                description=compare.__doc__)
     compare.add_arguments(each)
     each.set_defaults(run=compare.run)
+    each = commands.add_parser('info', help='what computes, the kernels or NumPy, and why',
+                               description=native.info.__doc__)
+    each.set_defaults(run=native.info)
+    each = commands.add_parser('build', help='compile the kernels',
+                               description=native.build.__doc__)
+    native.add_build_arguments(each)
+    each.set_defaults(run=native.build)
     chosen = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     try:
         return chosen.run(chosen)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (CannotRun, ValueError, TypeError) as error:
+    except (CannotRun, BuildError, RuntimeError, ValueError, TypeError) as error:
         print(f'soft_dice {chosen.command}: {error}', file=sys.stderr)
         return 2
 

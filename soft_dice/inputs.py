@@ -167,8 +167,8 @@ def _check_index(label: np.ndarray, num_classes: int, ignore_label: Optional[int
         where = tuple(int(i) for i in np.argwhere(~good)[0])
         allowed = '' if ignore_label is None else f' or ignore_label={ignore_label}'
         raise ValueError(f'label must be a whole number in [0, {classes}){allowed}, for example '
-                         f'{classes - 1}; got {label[where]!s} in sample {first_sample + where[0]}, '
-                         f'pixel {where[1]} of {label.shape[1]}')
+                         f'{classes - 1}; got {label[where]!s} in sample '
+                         f'{first_sample + where[0]}, pixel {where[1]} of {label.shape[1]}')
 
 
 def _check_dense(label: np.ndarray, ignore_label: Optional[int], first_sample: int = 0) -> None:

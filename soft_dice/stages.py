@@ -1,7 +1,7 @@
 """Stages 1 and 3 of arrays as the caller has them, by the implementation in use.
 
-That is the kernels (``soft_dice.native``, which decides) or plain NumPy (``soft_dice.counts``, which
-is the truth that the kernels are held to).
+That is the kernels (``soft_dice.native``, which decides) or plain NumPy (``soft_dice.counts``,
+which is the truth that the kernels are held to).
 """
 from typing import Callable, Optional, Tuple
 

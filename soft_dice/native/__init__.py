@@ -1,8 +1,8 @@
 """The kernels: stages 1 and 3 in compiled code.  Here is decided whether they are used.
 
-``SOFT_DICE_NATIVE=0`` in the environment keeps to plain NumPy (and, in Gluon, to F operators); ``1``
-makes it an error where the kernels cannot be used; unset, they are used where they are there.  It is
-read at every call.
+``SOFT_DICE_NATIVE=0`` in the environment keeps to plain NumPy (and, in Gluon, to F operators);
+``1`` makes it an error where the kernels cannot be used; unset, they are used where they are there.
+It is read at every call.
 """
 import os
 from typing import NamedTuple, Optional
@@ -28,8 +28,8 @@ def requested() -> Optional[bool]:
     """
     value = os.environ.get(VARIABLE, '')
     if value not in ('', '0', '1'):
-        raise ValueError(f'{VARIABLE} must be 0 (never use the kernels) or 1 (always), or be unset; '
-                         f'got {value!r}')
+        raise ValueError(f'{VARIABLE} must be 0 (never use the kernels) or 1 (always), or be '
+                         f'unset; got {value!r}')
     return {'': None, '0': False, '1': True}[value]
 
 
@@ -57,6 +57,6 @@ def status() -> Status:
     ValueError : as :func:`requested`.
     """
     if requested() is False:
-        return Status(False, f'{VARIABLE}=0')
+        return Status(False, f'{VARIABLE}=0; unset it to use the kernels')
     library, reason = load()
     return Status(library is not None, reason)

@@ -78,8 +78,10 @@ class Library:
     def count(self, pred: np.ndarray, label: np.ndarray, options: DiceOptions,
               pixel_weight: Optional[np.ndarray] = None) -> Tuple[Counts, CountsVJP]:
         """As :func:`soft_dice.stages.count`."""
-        arrays = [None if each is None else _readable(each)
-                  for each in check_batch(pred, label, options, pixel_weight)]
+        pred, label, pixel_weight = check_batch(pred, label, options, pixel_weight)
+        pred, label = _readable(pred), _readable(label)
+        pixel_weight = None if pixel_weight is None else _readable(pixel_weight)
+        arrays = pred, label, pixel_weight
         batch, settings = _batch(options, *arrays), _settings(options)
         sums = np.empty((3, batch.samples, batch.classes))
         message = ctypes.create_string_buffer(MESSAGE_SIZE)
@@ -88,19 +90,15 @@ class Library:
 
         def vjp(d_intersection: np.ndarray, d_pred_sum: np.ndarray,
                 out: Optional[np.ndarray] = None) -> np.ndarray:
-            """The batch points into ``arrays``, which this keeps alive."""
-            pred = arrays[0]
+            pred = arrays[0]  # and keeps alive all three, into which the batch points
             d_counts = np.array([d_intersection, d_pred_sum], dtype=np.float64)
-            direct = (out is not None and out.dtype == pred.dtype and out.flags.c_contiguous
-                      and out.flags.writeable)
-            gradient = out if direct else np.empty_like(pred)
+            gradient = np.empty_like(pred) if out is None or not _fits(out, pred) else out
             _check(self.function('gradient')(ctypes.byref(batch), ctypes.byref(settings),
                                              d_counts.ctypes.data, gradient.ctypes.data, 0),
                    message)
-            if out is None or direct:
-                return gradient
-            out[...] = gradient
-            return out
+            if out is not None and out is not gradient:
+                out[...] = gradient
+            return gradient if out is None else out
 
         return Counts(*sums), vjp
 
@@ -126,6 +124,10 @@ def _readable(array: np.ndarray) -> np.ndarray:
     elif name not in TYPES:
         array = array.astype(WIDER.get(name, 'float64'))
     return np.ascontiguousarray(array)
+
+
+def _fits(out: np.ndarray, pred: np.ndarray) -> bool:
+    return out.dtype == pred.dtype and out.flags.c_contiguous and out.flags.writeable
 
 
 def _batch(options: DiceOptions, pred: np.ndarray, label: np.ndarray,
