@@ -50,23 +50,34 @@ Found read_index(const soft_dice_batch &batch, const soft_dice_settings &setting
                                 settings.has_ignore != 0, ignore, shift, label, valid);
 }
 
-// Dense labels, 0 where ignored; place[i] is where pixel i's value lies.
+// Dense labels, 0 where ignored; place[i] is where pixel i's value lies, or i where place is NULL.
+template <class T, class L, class Wide>
+__attribute__((noinline)) Found read_dense(const L *__restrict from, const int64_t *place, int n,
+                                           int has_ignore, Wide ignore, T *__restrict label,
+                                           T *__restrict valid) {
+  int bad = 0, ignored = 0;
+  const auto read = [&](int i, Wide v) {
+    const int skip = has_ignore & (v == ignore);
+    const T value = static_cast<T>(v);
+    bad |= (((v >= 0) & (v <= 1)) | skip) ^ 1;
+    ignored |= skip;
+    label[i] = skip ? T(0) : value;
+    valid[i] = static_cast<T>(skip ^ 1);
+  };
+  if (place)
+    for (int i = 0; i < n; ++i) read(i, from[place[i]]);
+  else
+    for (int i = 0; i < n; ++i) read(i, from[i]);
+  return {bad != 0, ignored != 0};
+}
+
 template <class T, class L>
 Found read_dense(const soft_dice_batch &batch, const soft_dice_settings &settings,
                  const int64_t *place, int64_t offset, int n, T *label, T *valid) {
-  const L *from = static_cast<const L *>(batch.label) + offset;
-  const double ignore = settings.ignore_label;
-  const bool has_ignore = settings.has_ignore != 0;
-  int bad = 0, ignored = 0;
-  for (int i = 0; i < n; ++i) {
-    const L v = from[place[i]];
-    const bool skip = has_ignore && static_cast<double>(v) == ignore;
-    bad |= !(((v >= 0) & (v <= 1)) | skip);
-    ignored |= skip;
-    label[i] = skip ? T(0) : static_cast<T>(v);
-    valid[i] = skip ? T(0) : T(1);
-  }
-  return {bad != 0, ignored != 0};
+  typedef typename Compared<L>::type Wide;
+  return read_dense<T, L, Wide>(static_cast<const L *>(batch.label) + offset, place, n,
+                                settings.has_ignore != 0,
+                                static_cast<Wide>(settings.ignore_label), label, valid);
 }
 
 // Pixel weights; false where one is not finite or negative.

@@ -156,7 +156,7 @@ template <class T> void Tile<T>::find_place(int64_t first) {
   width_ = (used_ + GROUP - 1) / GROUP * GROUP;
   int64_t across = first % inner, at = (sample_ * batch_.outer + first / inner) * classes_ * inner;
   place_[0] = at + across;
-  if (direct_ && !settings_.dense_label) return;  // then nobody asks for the others
+  if (direct_) return;  // the others are beside it
   for (int i = 0; i < used_; ++i) {
     place_[i] = at + across;
     if (++across == inner) across = 0, at += classes_ * inner;
@@ -181,7 +181,8 @@ template <class T> bool Tile<T>::read_labels() {
     T *valid = elementwise_ || !settings_.dense_label ? row(mask_, c) : mask_;
     const Found found =
         settings_.dense_label
-            ? read_dense(batch_, settings_, place_, c * batch_.inner, used_, label, valid)
+            ? read_dense(batch_, settings_, direct_ ? nullptr : place_,
+                         c * batch_.inner + (direct_ ? place_[0] : 0), used_, label, valid)
             : read_index(batch_, settings_, pixel, used_, label, valid);
     bad |= found.bad;
     masked_ |= found.ignored;
