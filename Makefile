@@ -4,18 +4,23 @@
 RUNTIME_PYTHON := .runtime/bin/python
 PYTHON ?= $(RUNTIME_PYTHON)
 
-.PHONY: help env test lint demo originals clean clean-env
+# torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
+TORCH := .runtime-originals
+
+.PHONY: help env test lint demo bench originals clean clean-env
 
 help:
 	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
 	@echo "make test       check style and types, then run every test"
 	@echo "make lint       check style and types"
 	@echo "make demo       train on real images in both frameworks and draw what happened"
+	@echo "make bench      measure speed and memory against MONAI, nnU-Net and others (benchmarks/)"
 	@echo "make originals  run the published losses anew that tests/test_presets.py compares with"
 	@echo "make clean      remove what tests, builds and the demo leave behind"
-	@echo "make clean-env  remove .runtime/"
+	@echo "make clean-env  remove .runtime/ and the kernels built in it"
 	@echo
 	@echo "PYTHON=...         use this Python, which has both frameworks, instead of .runtime/"
+	@echo "BENCH=...          options of the benchmark, for example BENCH=--quick"
 	@echo "DEBIAN_MIRROR=...  take Debian 11 from this mirror"
 
 # -S: building needs the standard library alone, and an up-to-date check should take no time.
@@ -38,16 +43,21 @@ test: lint
 demo: env
 	$(PYTHON) -m demo
 
-# The published losses run themselves, in an environment of their own.
-originals:
-	python3 -m venv .runtime-originals
-	.runtime-originals/bin/pip install torch==2.13.0 "numpy<3"
-	.runtime-originals/bin/pip install --no-deps -r tests/originals/requirements.txt
-	.runtime-originals/bin/python tests/originals/make_data.py
+bench: env $(TORCH)/installed
+	$(PYTHON) -m benchmarks $(BENCH)
+
+originals: $(TORCH)/installed
+	$(TORCH)/bin/python tests/originals/make_data.py
+
+$(TORCH)/installed: tests/originals/requirements.txt
+	python3 -m venv $(TORCH)
+	$(TORCH)/bin/pip install torch==2.13.0 "numpy<3"
+	$(TORCH)/bin/pip install --no-deps -r $<
+	touch $@
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .hypothesis .coverage htmlcov demo/out benchmarks/out
 	find . -name .runtime -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-env:
-	rm -rf .runtime
+	rm -rf .runtime soft_dice/native/_kernels.*

@@ -1,3 +1,47 @@
-from setuptools import setup
+"""setup.cfg says what this package is.  Here its kernels are compiled, where that can be done."""
+import importlib.util
+import os
+from pathlib import Path
 
-setup()
+from setuptools import Distribution, setup
+from setuptools.command.build_ext import build_ext
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+NATIVE = os.path.join('soft_dice', 'native')
+SPEC = importlib.util.spec_from_file_location('build', os.path.join(HERE, NATIVE, 'build.py'))
+native = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(native)
+
+
+class BuildKernels(build_ext):
+    """The kernels instead of extension modules; without a compiler the package works without."""
+
+    def run(self):
+        target = Path(HERE if self.inplace else self.build_lib) / NATIVE / '_kernels.so'
+        try:
+            native.build_kernels(target)
+        except native.BuildError as error:
+            print(f'The kernels of soft_dice are left out: {error}. What they do is slower without '
+                  f'them; `{native.HOW_TO_BUILD}` builds them later.')
+        lock = target.with_suffix('.lock')
+        if not self.inplace and lock.exists():
+            lock.unlink()  # nothing to install
+
+    def get_source_files(self):
+        return []  # package_data lists them
+
+    def get_outputs(self):
+        return []
+
+    def get_output_mapping(self):
+        return {}
+
+
+class WithKernels(Distribution):
+    """Tells setuptools that what it builds is for this kind of machine."""
+
+    def has_ext_modules(self):
+        return True
+
+
+setup(cmdclass={'build_ext': BuildKernels}, distclass=WithKernels)

@@ -67,6 +67,7 @@ LEAVE_OUT = set('''
 REQUIREMENTS = HERE / 'requirements.txt'
 DATA_REQUIREMENTS = HERE / 'requirements-data.txt'
 PROOF = HERE / 'proof.py'
+NATIVE = Path('soft_dice/native')
 
 WRAPPER = '''\
 #!/bin/sh
@@ -230,8 +231,6 @@ def check_machine(runtime: Runtime) -> None:
         if not shutil.which(tool):
             raise Problem(f'{tool} is missing, so this is not Debian or a relative of it: use '
                           f'environment/Dockerfile, {OWN_PYTHON}.')
-    if not (shutil.which('c++') or shutil.which('g++')):
-        raise Problem('A C++ compiler is missing: get one with `apt-get install g++`.')
     if not os.path.exists(KEYRING):
         raise Problem("The keys that Debian's packages are signed with are missing: get them with "
                       '`apt-get install debian-archive-keyring`.')
@@ -435,15 +434,23 @@ def build_proof(runtime: Runtime) -> None:
 def build_project(runtime: Runtime) -> None:
     pip_install(runtime, 'Project, editable', runtime.logs / 'project.log', 0,
                 '--no-deps', '--no-build-isolation', '-e', '.')
+    record = runtime.project / NATIVE / '_kernels.json'
+    reason = json.loads(record.read_text()).get('error') if record.exists() else 'see the log'
+    if reason:
+        print(f'The compiled kernels are left out: {reason}. All works without them, slower.')
 
 
 def project_inputs(runtime: Runtime) -> list:
-    """What the editable install depends on: setup.py, and setup.cfg less the tools' sections."""
+    """What the editable install depends on: setup.py, setup.cfg less the tools' sections, and the
+    sources of the kernels, which it compiles."""
     config = configparser.RawConfigParser()
     config.read(runtime.project / 'setup.cfg', encoding='utf-8')
     sections = {name: dict(config[name]) for name in config.sections()
                 if name.split('.')[0] in ('metadata', 'options', 'build_ext')}
-    return [sections, (runtime.project / 'setup.py').read_text(encoding='utf-8')]
+    sources = [file for file in sorted((runtime.project / NATIVE).glob('*'))
+               if file.suffix in ('.cpp', '.h') or file.name == 'build.py']
+    return [sections, *(file.read_text(encoding='utf-8')
+                        for file in [runtime.project / 'setup.py', *sources])]
 
 
 # ---- all of it ----

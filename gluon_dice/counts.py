@@ -50,29 +50,42 @@ def blocks_for(pixels: int) -> int:
 
 
 def prepare(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options: DiceOptions,
-            batch_axis: int, dtype: str) -> Pixels:
-    """The inputs as Pixels; like ``soft_dice.inputs.prepare``, but a bad value clears ``valid``."""
+            batch_axis: int, dtype: str, ndim: int = 0, num_classes: int = 0) -> Pixels:
+    """The inputs as Pixels; like ``soft_dice.inputs.prepare``, but a bad value clears ``valid``.
 
-    def flat(array: Any) -> Any:
+    dtype : what pred is of.
+    ndim, num_classes : of pred; 0 where it is not known.  Where it is, shapes were checked before.
+    """
+
+    def flat(array: Any, channels: int = num_classes) -> Any:
         """(N, P, C)"""
+        if ndim:  # one pass; to reshape before it, or to swap axes one by one, would be another
+            axis = options.axis % ndim
+            pixels = [each for each in range(ndim) if each not in (batch_axis, axis)]
+            if [batch_axis, *pixels, axis] != [*range(ndim)]:
+                array = F.transpose(array, axes=(batch_axis, *pixels, axis))
+            return F.reshape(array, shape=(0, -1, channels))
         if batch_axis != 0:
             array = F.swapaxes(array, dim1=0, dim2=batch_axis)
         if options.axis != 1:
             array = F.swapaxes(array, dim1=1, dim2=options.axis)
         return F.transpose(F.reshape(array, shape=(0, 0, -1)), axes=(0, 2, 1))
 
-    pred = F.cast(pred, dtype)
     one_class = F.zeros_like(F.slice_axis(pred, axis=options.axis, begin=0, end=1))
 
     def per_pixel(array: Any) -> Any:
         """(N, P, 1) of an array with or without a class axis of 1, of pred's N and P only."""
-        strict = F.elemwise_add(F.reshape(F.cast(array, dtype), shape=(0, -1)),
+        array = F.cast(array, dtype)
+        if ndim and batch_axis == 0:
+            return F.reshape(array, shape=(0, -1, 1))
+        strict = F.elemwise_add(F.reshape(array, shape=(0, -1)),
                                 F.reshape(one_class, shape=(0, -1)))
-        return flat(F.reshape_like(strict, one_class))
+        return flat(F.reshape_like(strict, one_class), channels=1)
 
     z = flat(pred)
     if options.sparse_label:
-        label, mask, bad = _index_label(F, z, per_pixel(F.BlockGrad(label)), options)
+        label, mask, bad = _index_label(F, z, per_pixel(F.BlockGrad(label)), options, num_classes,
+                                        dtype)
     else:
         label = F.elemwise_add(F.cast(F.BlockGrad(label), dtype), F.zeros_like(pred))
         label, mask, bad = _dense_label(F, flat(label), options)
@@ -81,15 +94,17 @@ def prepare(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options:
         weight = per_pixel(F.BlockGrad(pixel_weight))
         valid = valid * _none(F, 1 - (weight >= 0) * (weight < float('inf')))
         mask = weight if mask is None else F.broadcast_mul(mask, weight)
-    if options.sparse_label:
+    if options.sparse_label and not num_classes:
         valid = F.broadcast_mul(valid, _activation_fits(F, z, options))
     return Pixels(z, label, mask, F.cast(valid, 'float64'))
 
 
-def count(F: Any, pixels: Pixels, options: DiceOptions, blocks: int) -> Counts:
+def count(F: Any, pixels: Pixels, options: DiceOptions, blocks: int, num_classes: int = 0
+          ) -> Counts:
     """The three sums of the loss; see ``soft_dice.counts.count`` for the formulas.
 
     blocks : as ``blocks_for`` says; 0 for operators that need no number but are slower.
+    num_classes : of pred, 0 where that is not known.
     """
     z, g, m, _ = pixels
     if m is not None:
@@ -102,6 +117,9 @@ def count(F: Any, pixels: Pixels, options: DiceOptions, blocks: int) -> Counts:
     def total(array: Any) -> Any:
         return _total(F, weigh(array), blocks)
 
+    plain = options.overlap == 'product' and options.exponent == 1
+    if plain and blocks and num_classes > 1 and options.sparse_label:
+        return _confusion_counts(F, p, weigh(g), options.activation, blocks)
     if options.overlap != 'product':
         intersection = total((p + g - F.abs(p - g)) / 2)
     elif blocks == 0:
@@ -110,6 +128,17 @@ def count(F: Any, pixels: Pixels, options: DiceOptions, blocks: int) -> Counts:
         intersection = F.diag(_dot(F, p, weigh(g), blocks), axis1=1, axis2=2)
     return Counts(intersection, total(_power(F, p, options.exponent)),
                   total(_power(F, g, options.exponent)))
+
+
+def _confusion_counts(F: Any, p: Any, g: Any, activation: str, blocks: int) -> Counts:
+    """The sums from the one product M_ij = sum p_i m g_j, with m g given, of index labels.
+
+    The label of a pixel is of one class, so M's rows add up to sum m p; and where probabilities add
+    up to 1 its columns add up to sum m g.
+    """
+    both = _dot(F, p, g, blocks)
+    label_sum = F.sum(both, axis=1) if activation == 'softmax' else _total(F, g, blocks)
+    return Counts(F.diag(both, axis1=1, axis2=2), F.sum(both, axis=2), F.BlockGrad(label_sum))
 
 
 def _dot(F: Any, a: Any, b: Any, blocks: int) -> Any:
@@ -128,16 +157,23 @@ def _total(F: Any, array: Any, blocks: int) -> Any:
     return F.reshape(_dot(F, ones, array, blocks), shape=(0, -1))
 
 
-def _index_label(F: Any, z: Any, label: Any, options: DiceOptions) -> Tuple[Any, Any, Any]:
+def _index_label(F: Any, z: Any, label: Any, options: DiceOptions, num_classes: int, dtype: str
+                 ) -> Tuple[Any, Any, Any]:
     """One-hot (N, P, C), mask and which pixels are not allowed, of labels (N, P, 1)."""
     classes, one_channel = _classes(F, z)
-    last = F.reshape(F.max(classes, axis=0), shape=(1, 1, 1))
-    bad = 1 - F.broadcast_lesser_equal(label, last) * (label >= 0) * (label == F.floor(label))
+    if num_classes:
+        bad = F.clip(F.floor(label), 0, max(num_classes, 2) - 1) != label
+    else:
+        last = F.reshape(F.max(classes, axis=0), shape=(1, 1, 1))
+        bad = 1 - F.broadcast_lesser_equal(label, last) * (label >= 0) * (label == F.floor(label))
     mask = None
     if options.ignore_label is not None:
         mask = label != options.ignore_label
         bad = bad * mask
         label = F.where(mask, label, -F.ones_like(label))
+    if num_classes > 1:
+        one_hot = F.one_hot(F.reshape(label, shape=(0, -1)), depth=num_classes, dtype=dtype)
+        return one_hot, mask, bad
     # label - c for every class c is the product [label, 1] [1, -c]^T: faster than to broadcast.
     pixel = F.concat(label, F.ones_like(label), dim=2)
     both = F.stack(F.ones_like(classes), -classes, axis=0)

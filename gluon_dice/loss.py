@@ -1,5 +1,5 @@
 """SoftDiceLoss for Gluon: translates arrays and options; the loss is that of soft_dice."""
-from typing import Any, Optional, Tuple
+from typing import Any, NamedTuple, Optional
 
 import mxnet as mx
 import numpy as np
@@ -8,10 +8,30 @@ from mxnet.gluon.loss import Loss
 from soft_dice.inputs import check_shapes
 from soft_dice.options import FIELDS, DiceOptions
 
-from .counts import blocks_for, count, prepare
+from . import counts, native
 from .score import loss_from_counts
 
-Traced = Tuple[str, int, bool]
+
+class Trace(NamedTuple):
+    """What a graph of the loss is made for.
+
+    dtype : of the arithmetic, 'float32' or 'float64'.
+    native : whether stage 1 is the operator over the kernels, or made of F operators.
+    arrays : called on arrays, not on Symbols.
+    cast : whether pred is to be cast to dtype; it always is in a graph, which does not know.
+    blocks : of pixels, see counts.blocks_for; 0 where they are not counted.
+    ndim, num_classes : of pred; 0 where they are not known.
+    weighted : whether there is a pixel_weight.
+    """
+
+    dtype: str = 'float32'
+    native: bool = False
+    arrays: bool = False
+    cast: bool = True
+    blocks: int = 0
+    ndim: int = 0
+    num_classes: int = 0
+    weighted: bool = False
 
 
 class SoftDiceLoss(Loss):
@@ -50,13 +70,23 @@ class SoftDiceLoss(Loss):
     ------
     TypeError : unknown option.
     ValueError : contradictory options; shapes that do not match, or options that do not fit the
-        number of classes, where the inputs are arrays.  Inside a network's graph, which knows no
-        shapes, MXNet's shape inference refuses a label of another batch or number of pixels with an
-        MXNetError; it cannot see axes in another order, nor a class named twice.
+        number of classes, where the inputs are arrays; SOFT_DICE_NATIVE is neither 0 nor 1.
+    RuntimeError : SOFT_DICE_NATIVE=1, and the kernels cannot be used.
+    mxnet.base.MXNetError : the same shapes inside a network's graph, which knows them only when it
+        runs; with the kernels also a bad value, when the result is read.
 
-    A *value* a graph cannot refuse makes the loss and the gradient of that sample NaN (with
-    ``batch_dice`` of all): a label that is out of range, fractional or NaN, a pixel weight that is
-    negative or not finite; likewise an activation that makes no sense for the number of classes.
+    The sums over pixels are done by the compiled kernels, in one operator, where that can be built
+    and pred is on the CPU, and by MXNet's own operators otherwise; ``python -m gluon_dice info``
+    says which and why, and SOFT_DICE_NATIVE=0 or 1 in the environment decides.  A hybridized loss
+    follows a change of it; a hybridized network around it keeps what it was traced with.  There are
+    two differences.  A bad *value* (a label that is out of range, fractional or NaN, a pixel weight
+    that is negative or not finite) is an MXNetError that names it, but MXNet's operators cannot
+    refuse one: with them the loss and the gradient of that sample are NaN (with ``batch_dice`` of
+    all), likewise in a graph for an activation that makes no sense for the number of classes.  And
+    in a graph they cannot see a label with its axes in another order.
+
+    A graph exported with the kernels needs ``gluon_dice.native.load()`` before it is loaded; one
+    that was traced under SOFT_DICE_NATIVE=0 needs nothing.
 
     Examples
     --------
@@ -76,9 +106,8 @@ class SoftDiceLoss(Loss):
         if not isinstance(batch_axis, int) or batch_axis < 0:
             raise ValueError(f'batch_axis must be a whole number >= 0; got {batch_axis!r}')
         self.options = (options or DiceOptions()).replace(**fields)
-        self._dtype = self._symbol_dtype = 'float32'
-        self._blocks = 0
-        self._traced: Optional[Traced] = None
+        self._symbol_dtype = 'float32'
+        self._trace = Trace()
 
     def __repr__(self) -> str:
         changed = [f'{name}={value!r}' for name, value in self.options.to_dict().items()
@@ -93,31 +122,49 @@ class SoftDiceLoss(Loss):
         self._symbol_dtype = _arithmetic(dtype)
 
     def forward(self, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
-        inputs = [pred, label] + [pixel_weight] * (pixel_weight is not None)
         if isinstance(pred, mx.nd.NDArray):
             check_shapes(self.options, pred.shape, label.shape,
                          None if pixel_weight is None else pixel_weight.shape, self._batch_axis)
             classes = pred.shape[self.options.axis]
             self.options.resolve(classes)
             pixels = pred.size // (classes * pred.shape[self._batch_axis])
-            self._retrace_for((_arithmetic(pred.dtype), blocks_for(pixels),
-                               pixel_weight is not None))
+            dtype = _arithmetic(pred.dtype)
+            trace = Trace(dtype, native.wanted(pred), arrays=True,
+                          cast=np.dtype(pred.dtype) != dtype,
+                          blocks=counts.blocks_for(pixels), ndim=pred.ndim, num_classes=classes,
+                          weighted=pixel_weight is not None)
         else:
-            self._retrace_for((self._symbol_dtype, 0, pixel_weight is not None))
+            trace = Trace(self._symbol_dtype, native.wanted(pred),
+                          weighted=pixel_weight is not None)
+        self._retrace_for(trace)
+        inputs = [pred, label] + [pixel_weight] * trace.weighted
+        if trace.native and trace.arrays:
+            inputs = [native.alias(pred), *map(native.constant, inputs[1:])]
         return super().forward(*inputs)
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
-        pixels = prepare(F, pred, label, pixel_weight, self.options, self._batch_axis, self._dtype)
-        counts = count(F, pixels, self.options, self._blocks)
-        loss = loss_from_counts(F, counts, pixels.valid, self.options)
-        loss = F.cast(loss, self._dtype)
+        dtype, is_native, arrays, cast, blocks, ndim, num_classes, _ = self._trace
+        if is_native and not arrays:
+            pred = native.own(F, pred, dtype)
+        elif cast:
+            pred = F.cast(pred, dtype)
+        if is_native:
+            sums = native.count(F, pred, label, pixel_weight, self.options, self._batch_axis,
+                                arrays)
+            valid = F.ones_like(F.slice_axis(sums.label_sum, axis=1, begin=0, end=1))
+        else:
+            pixels = counts.prepare(F, pred, label, pixel_weight, self.options, self._batch_axis,
+                                    dtype, ndim, num_classes)
+            sums = counts.count(F, pixels, self.options, blocks, num_classes)
+            valid = pixels.valid
+        loss = F.cast(loss_from_counts(F, sums, valid, self.options), dtype)
         return loss if self._weight is None else loss * self._weight
 
-    def _retrace_for(self, traced: Traced) -> None:
-        """A cached graph is for one arithmetic, number of blocks and number of inputs."""
-        if self._traced not in (None, traced):
+    def _retrace_for(self, trace: Trace) -> None:
+        """A cached graph is for one trace."""
+        if self._trace != trace:
             self._clear_cached_op()
-        self._dtype, self._blocks, _ = self._traced = traced
+        self._trace = trace
 
 
 def _arithmetic(dtype: Any) -> str:

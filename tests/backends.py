@@ -3,6 +3,7 @@ import contextlib
 import os
 import tempfile
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from unittest import mock
 
 import caffe
 import mxnet as mx
@@ -13,6 +14,7 @@ from gluon_dice import SoftDiceLoss
 from soft_dice import DiceOptions, soft_dice_loss_vjp
 
 Evaluated = Tuple[np.ndarray, np.ndarray]
+Backend = Callable[[Arrays, DiceOptions], Evaluated]
 
 
 def reference(arrays: Arrays, options: DiceOptions) -> Evaluated:
@@ -138,6 +140,21 @@ def loss_net(arrays: Arrays, param_str: str = '', **keywords: Any) -> caffe.Net:
     return net
 
 
-ARRAY_BACKENDS = {'reference': reference, 'gluon imperative': gluon_imperative,
-                  'gluon hybridized': gluon_hybrid, 'gluon nested': gluon_nested,
-                  'symbol': symbol}
+def with_native(setting: str, backend: Backend) -> Backend:
+    """The backend under SOFT_DICE_NATIVE=setting: '1' is the kernels or an error, '0' never."""
+    def evaluate(arrays: Arrays, options: DiceOptions) -> Evaluated:
+        with mock.patch.dict(os.environ, SOFT_DICE_NATIVE=setting):
+            return backend(arrays, options)
+    return evaluate
+
+
+ARRAY_BACKENDS = {
+    'reference': with_native('0', reference),
+    'gluon imperative': with_native('0', gluon_imperative),
+    'gluon hybridized': with_native('0', gluon_hybrid),
+    'gluon nested': with_native('0', gluon_nested),
+    'symbol': with_native('0', symbol),
+    'gluon native': with_native('1', gluon_imperative),
+    'gluon native hybridized': with_native('1', gluon_hybrid),
+    'gluon native nested': with_native('1', gluon_nested),
+    'symbol native': with_native('1', symbol)}

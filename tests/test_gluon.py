@@ -18,6 +18,15 @@ LABEL = RNG.randint(0, 4, (3, 6, 5)).astype('float32')
 WEIGHT = RNG.uniform(0.5, 2, (3, 6, 5)).astype('float32')
 
 
+@pytest.fixture(autouse=True, params=['0', '1'], ids=['operators', 'native'])
+def native(request, monkeypatch):
+    """All of this holds for F operators and for the kernels alike, but where it is marked."""
+    monkeypatch.setenv('SOFT_DICE_NATIVE', request.param)
+
+
+operators_only = pytest.mark.parametrize('native', ['0'], indirect=True, ids=['operators'])
+
+
 def hybrid(**fields):
     loss = SoftDiceLoss(**fields)
     loss.hybridize(static_alloc=True, static_shape=True)
@@ -230,6 +239,7 @@ def test_options_that_do_not_fit_the_classes(fields):
 BAD_VALUES = {'too large': 4, 'negative': -1, 'fractional': 1.7, 'nan': np.nan, 'inf': np.inf}
 
 
+@operators_only
 @pytest.mark.parametrize('value', list(BAD_VALUES.values()), ids=list(BAD_VALUES))
 @pytest.mark.parametrize('mode', ['imperative', 'hybridized'])
 def test_bad_label_value_makes_its_sample_nan(mode, value):
@@ -244,6 +254,7 @@ def test_bad_label_value_makes_its_sample_nan(mode, value):
     assert np.isnan(ignoring).tolist() == [False, True, False]
 
 
+@operators_only
 @pytest.mark.parametrize('value', [-0.5, 1.5, np.nan])
 def test_bad_dense_label_value_makes_its_sample_nan(value):
     label = np.zeros_like(PRED)
@@ -252,6 +263,7 @@ def test_bad_dense_label_value_makes_its_sample_nan(value):
         assert np.isnan(loss(ndarray(PRED), ndarray(label)).asnumpy()).tolist() == [0, 1, 0]
 
 
+@operators_only
 @pytest.mark.parametrize('value', [-1.0, np.nan, np.inf])
 def test_bad_pixel_weight_makes_its_sample_nan(value):
     weight = WEIGHT.copy()
@@ -261,6 +273,7 @@ def test_bad_pixel_weight_makes_its_sample_nan(value):
         assert np.isnan(value).tolist() == [False, False, True]
 
 
+@operators_only
 @pytest.mark.parametrize('channels, fields', [(1, dict()), (4, dict(activation='sigmoid'))])
 def test_activation_that_does_not_fit_the_classes(channels, fields):
     pred = PRED[:, :channels]

@@ -1,0 +1,347 @@
+/* The kernels as an MXNet external operator: stage 1 is its forward, stage 3 its backward.
+ *
+ *   soft_dice_counts(pred, label[, pixel_weight]) -> intersection, pred_sum, label_sum
+ *
+ * each (N, C) float64.  Attributes, all of them text: activation, overlap, exponent, axis,
+ * sparse_label, ignore_label (empty for none), weighted (whether there is a pixel_weight) and
+ * zero_gradients (whether the gradients of label and pixel_weight are filled with zeros, or left
+ * alone because nobody can read them).
+ *
+ * MXNet does not tell an external operator whether a gradient is to be written or added: it must be
+ * used only where it is to be written (gluon_dice/native/__init__.py sees to that).
+ *
+ * The kernels themselves come as two pointers from Python, so that a process holds them once.
+ */
+#include <sys/mman.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "kernels.h"
+#include "lib_api.h"
+
+namespace {
+
+using mxnet::ext::MXTensor;
+using mxnet::ext::MXReturnValue;
+using Attributes = std::unordered_map<std::string, std::string>;
+using Shape = std::vector<unsigned>;
+
+decltype(&soft_dice_count) count_kernel = nullptr;
+decltype(&soft_dice_gradient) gradient_kernel = nullptr;
+
+/* MXNet asks for messages after each call, in the thread that made it.  What lib_api.cc offers for
+ * that is one list for all threads, which only ever grows; build.py renames it out of the way. */
+thread_local std::string last_error;
+
+template <typename Body>
+MXReturnValue guarded(Body body) {
+  last_error.clear();
+  try {
+    body();
+    return mxnet::ext::MX_SUCCESS;
+  } catch (const std::exception &error) {
+    last_error = error.what();
+    return mxnet::ext::MX_FAIL;
+  }
+}
+
+[[noreturn]] void refuse(const std::string &sentence) { throw std::invalid_argument(sentence); }
+
+/* ---- attributes ---- */
+
+const std::string &text(const Attributes &attributes, const char *name) {
+  const auto found = attributes.find(name);
+  if (found == attributes.end()) refuse(std::string("soft_dice_counts needs the attribute ") + name);
+  return found->second;
+}
+
+int choice(const Attributes &attributes, const char *name, const std::vector<std::string> &known) {
+  const std::string &value = text(attributes, name);
+  for (size_t i = 0; i < known.size(); ++i) {
+    if (value == known[i]) return static_cast<int>(i);
+  }
+  refuse(std::string(name) + " must not be '" + value + "'");
+}
+
+double number(const Attributes &attributes, const char *name) {
+  return std::stod(text(attributes, name));
+}
+
+bool flag(const Attributes &attributes, const char *name) {
+  return text(attributes, name) != "0";
+}
+
+soft_dice_settings settings_of(const Attributes &attributes) {
+  soft_dice_settings settings{};
+  settings.activation = choice(attributes, "activation", {"softmax", "sigmoid", "none"});
+  settings.overlap = choice(attributes, "overlap", {"product", "l1"});
+  settings.dense_label = !flag(attributes, "sparse_label");
+  settings.exponent = number(attributes, "exponent");
+  settings.has_ignore = !text(attributes, "ignore_label").empty();
+  if (settings.has_ignore) settings.ignore_label = number(attributes, "ignore_label");
+  return settings;
+}
+
+/* ---- shapes: the rules and sentences of soft_dice/inputs.py and options.py ---- */
+
+std::string written(const Shape &shape) {
+  std::string text = "(";
+  for (size_t i = 0; i < shape.size(); ++i) {
+    text += (i ? ", " : "") + std::to_string(shape[i]);
+  }
+  return text + (shape.size() == 1 ? ",)" : ")");
+}
+
+bool known(const Shape &shape) {
+  for (unsigned size : shape) {
+    if (size == 0) return false;
+  }
+  return !shape.empty();
+}
+
+int class_axis(const Attributes &attributes, const Shape &pred) {
+  const int axes = static_cast<int>(pred.size());
+  const int given = static_cast<int>(number(attributes, "axis"));
+  const int axis = given < 0 ? given + axes : given;
+  if (axes < 2) {
+    refuse("pred must have a batch axis and a class axis, for example (2, 4, 9, 8); got shape " +
+           written(pred));
+  }
+  if (axis < 1 || axis >= axes) {
+    refuse("axis must be an axis of pred behind the batch axis; got axis=" + std::to_string(given) +
+           " for pred of shape " + written(pred));
+  }
+  return axis;
+}
+
+void check_per_pixel(const char *name, const Shape &shape, const Shape &pred, int axis) {
+  Shape without_classes(pred), one_class(pred);
+  without_classes.erase(without_classes.begin() + axis);
+  one_class[axis] = 1;
+  if (shape == without_classes || shape == one_class) return;
+  const bool dense = shape == pred && std::strcmp(name, "label") == 0;
+  refuse(std::string(name) + " must have one value per pixel of pred: for pred of shape " +
+         written(pred) + " that is " + written(without_classes) + " or " + written(one_class) +
+         (dense ? ", or sparse_label=False for one value per class" : "") + "; got " +
+         written(shape));
+}
+
+void check_activation(const Attributes &attributes, unsigned classes) {
+  const std::string &activation = text(attributes, "activation");
+  if (activation == "softmax" && classes == 1) {
+    refuse("activation='softmax' over one class is always 1; for a binary prediction of one channel "
+           "use activation='sigmoid'");
+  }
+  if (activation == "sigmoid" && flag(attributes, "sparse_label") && classes > 1) {
+    refuse("activation='sigmoid' with index labels needs a prediction of one channel; use "
+           "activation='softmax', or sparse_label=False with a label per class; got " +
+           std::to_string(classes) + " classes");
+  }
+}
+
+/* ---- one call ---- */
+
+float from_half(uint16_t half) {
+  const int exponent = (half >> 10) & 31, fraction = half & 1023;
+  float value = exponent == 31  ? (fraction ? NAN : INFINITY)
+                : exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
+                                : std::ldexp(static_cast<float>(fraction + 1024), exponent - 25);
+  return half & 0x8000 ? -value : value;
+}
+
+/* An array as the kernels take it: of one of their types, so that float16 is converted. */
+struct Operand {
+  const void *data = nullptr;
+  int32_t type = 0;
+  std::vector<float> converted;
+
+  explicit Operand(const MXTensor &tensor) : data(tensor.data_ptr) {
+    switch (static_cast<int>(tensor.dtype)) {
+      case mxnet::ext::kFloat32: type = SOFT_DICE_FLOAT32; break;
+      case mxnet::ext::kFloat64: type = SOFT_DICE_FLOAT64; break;
+      case mxnet::ext::kInt8: type = SOFT_DICE_INT8; break;
+      case mxnet::ext::kInt32: type = SOFT_DICE_INT32; break;
+      case mxnet::ext::kInt64: type = SOFT_DICE_INT64; break;
+      case mxnet::ext::kUint8: type = SOFT_DICE_UINT8; break;
+      case mxnet::ext::kFloat16: convert(tensor); break;
+      default: refuse("arrays must be of one of MXNet's number types");
+    }
+  }
+
+ private:
+  void convert(const MXTensor &tensor) {
+    const auto *half = static_cast<const uint16_t *>(tensor.data_ptr);
+    converted.resize(tensor.size());
+    for (size_t i = 0; i < converted.size(); ++i) converted[i] = from_half(half[i]);
+    data = converted.data();
+    type = SOFT_DICE_FLOAT32;
+  }
+};
+
+/* The operands must outlive it. */
+soft_dice_batch batch_of(const Attributes &attributes, const MXTensor &pred,
+                         const std::vector<Operand> &operands) {
+  const Shape shape(pred.shape.begin(), pred.shape.end());
+  const int axis = class_axis(attributes, shape);
+  soft_dice_batch batch{};
+  batch.samples = pred.shape[0];
+  batch.classes = pred.shape[axis];
+  batch.outer = batch.inner = 1;
+  for (int i = 1; i < axis; ++i) batch.outer *= pred.shape[i];
+  for (size_t i = axis + 1; i < shape.size(); ++i) batch.inner *= pred.shape[i];
+  batch.pred = operands[0].data;
+  batch.pred_type = operands[0].type;
+  batch.label = operands[1].data;
+  batch.label_type = operands[1].type;
+  if (operands.size() > 2) {
+    batch.weight = operands[2].data;
+    batch.weight_type = operands[2].type;
+  }
+  return batch;
+}
+
+std::vector<Operand> operands_of(const Attributes &attributes, const std::vector<MXTensor> &inputs,
+                                 size_t first) {
+  const size_t inputs_used = 2 + flag(attributes, "weighted");
+  return {inputs.begin() + first, inputs.begin() + first + inputs_used};
+}
+
+size_t bytes_of(const MXTensor &tensor) {
+  const size_t element[] = {4, 8, 2, 1, 4, 1, 8};  // by MXDType
+  return tensor.size() * element[tensor.dtype];
+}
+
+/* MXNet takes large arrays anew from the system at every pass.  That costs a page fault for every
+ * 4 kB, twice as long as the kernel takes, unless the system is told that 2 MB will do as well. */
+void prefer_huge_pages(void *data, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  const uintptr_t huge = uintptr_t{1} << 21, begin = reinterpret_cast<uintptr_t>(data);
+  const uintptr_t first = (begin + huge - 1) / huge * huge, last = (begin + bytes) / huge * huge;
+  if (first < last) madvise(reinterpret_cast<void *>(first), last - first, MADV_HUGEPAGE);
+#endif
+}
+
+/* ---- what MXNet calls ---- */
+
+MXReturnValue parse_attributes(const Attributes &attributes, int *inputs, int *outputs) {
+  return guarded([&] {
+    settings_of(attributes);
+    *inputs = 2 + flag(attributes, "weighted");
+    *outputs = 3;
+  });
+}
+
+MXReturnValue infer_type(const Attributes &, std::vector<int> *inputs, std::vector<int> *outputs) {
+  return guarded([&] {
+    int &pred = inputs->at(0);
+    if (pred == mxnet::ext::kFloat16) {
+      refuse("pred must be float32 or float64, for example pred.astype('float32'); got float16");
+    }
+    if (pred > mxnet::ext::kFloat64) refuse("pred must be float32 or float64");
+    for (int &type : *inputs) {
+      if (type > mxnet::ext::kInt64) {
+        refuse("label and pixel_weight must be numbers, for example label.astype('uint8'); got bool");
+      }
+      if (type < 0) type = mxnet::ext::kFloat32;  // as everywhere in MXNet
+    }
+    outputs->assign(3, mxnet::ext::kFloat64);
+  });
+}
+
+MXReturnValue infer_shape(const Attributes &attributes, std::vector<Shape> *inputs,
+                          std::vector<Shape> *outputs) {
+  return guarded([&] {
+    const Shape &pred = inputs->at(0);
+    if (!known(pred)) return;  // a later round knows more
+    const int axis = class_axis(attributes, pred);
+    check_activation(attributes, pred[axis]);
+    const bool dense = !flag(attributes, "sparse_label");
+    for (size_t i = 1; i < inputs->size(); ++i) {
+      const Shape &shape = (*inputs)[i];
+      if (!known(shape)) continue;
+      if (i == 2 || !dense) {
+        check_per_pixel(i == 1 ? "label" : "pixel_weight", shape, pred, axis);
+      } else if (shape != pred) {
+        refuse("a dense label (sparse_label=False) must have the shape of pred, " + written(pred) +
+               "; got " + written(shape));
+      }
+    }
+    outputs->assign(3, {pred[0], pred[axis]});
+  });
+}
+
+MXReturnValue forward(const Attributes &attributes, std::vector<MXTensor> *inputs,
+                      std::vector<MXTensor> *outputs, const mxnet::ext::OpResource &) {
+  return guarded([&] {
+    const soft_dice_settings settings = settings_of(attributes);
+    const auto operands = operands_of(attributes, *inputs, 0);
+    const soft_dice_batch batch = batch_of(attributes, inputs->at(0), operands);
+    const size_t size = batch.samples * batch.classes;
+    std::vector<double> counts(3 * size);
+    char message[512] = "the kernels have no memory";
+    if (count_kernel(&batch, &settings, counts.data(), message, sizeof message) != 0) {
+      refuse(message);
+    }
+    for (size_t i = 0; i < 3; ++i) {
+      if (outputs->at(i).data_ptr == nullptr) continue;
+      std::memcpy(outputs->at(i).data_ptr, &counts[i * size], size * sizeof(double));
+    }
+  });
+}
+
+/* inputs: the derivatives of the three outputs, the inputs of forward, its outputs. */
+MXReturnValue backward(const Attributes &attributes, std::vector<MXTensor> *inputs,
+                       std::vector<MXTensor> *outputs, const mxnet::ext::OpResource &) {
+  return guarded([&] {
+    const soft_dice_settings settings = settings_of(attributes);
+    const auto operands = operands_of(attributes, *inputs, 3);
+    const soft_dice_batch batch = batch_of(attributes, inputs->at(3), operands);
+    const size_t size = batch.samples * batch.classes;
+    std::vector<double> d_counts(2 * size);
+    for (size_t i = 0; i < 2; ++i) {
+      std::memcpy(&d_counts[i * size], inputs->at(i).data_ptr, size * sizeof(double));
+    }
+    if (void *gradient = outputs->at(0).data_ptr) {
+      prefer_huge_pages(gradient, bytes_of(outputs->at(0)));
+      if (gradient_kernel(&batch, &settings, d_counts.data(), gradient, 0) != 0) {
+        refuse("the kernels have no memory");
+      }
+    }
+    for (size_t i = 1; i < outputs->size() && flag(attributes, "zero_gradients"); ++i) {
+      void *unused = outputs->at(i).data_ptr;
+      if (unused) std::memset(unused, 0, bytes_of(outputs->at(i)));
+    }
+  });
+}
+
+}  // namespace
+
+REGISTER_OP(soft_dice_counts)
+    .setParseAttrs(parse_attributes)
+    .setInferType(infer_type)
+    .setInferShape(infer_shape)
+    .setForward(forward, "cpu")
+    .setBackward(backward, "cpu");
+
+extern "C" {
+
+/* Called once by Python before MXNet loads the library. */
+void soft_dice_connect(decltype(&soft_dice_count) count, decltype(&soft_dice_gradient) gradient) {
+  count_kernel = count;
+  gradient_kernel = gradient;
+}
+
+int _msgSize() { return !last_error.empty(); }
+
+void _msgGet(int, const char **message) { *message = last_error.c_str(); }
+
+MXReturnValue initialize(int) { return count_kernel ? mxnet::ext::MX_SUCCESS : mxnet::ext::MX_FAIL; }
+
+}
