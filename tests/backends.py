@@ -150,6 +150,7 @@ def with_native(setting: str, backend: Backend) -> Backend:
 
 ARRAY_BACKENDS = {
     'reference': with_native('0', reference),
+    'kernels': with_native('1', reference),
     'gluon imperative': with_native('0', gluon_imperative),
     'gluon hybridized': with_native('0', gluon_hybrid),
     'gluon nested': with_native('0', gluon_nested),

@@ -5,6 +5,14 @@ os.environ.setdefault('GLOG_minloglevel', '2')  # Caffe prints every layer it ma
 
 import caffe  # noqa: E402
 import mxnet  # noqa: E402
+import pytest  # noqa: E402
 
 caffe.set_mode_cpu()
 mxnet.random.seed(0)
+
+
+@pytest.fixture(params=['0', '1'], ids=['numpy', 'kernels'])
+def implementation(request, monkeypatch):
+    """Stages 1 and 3 in NumPy, then in the kernels; which soft_dice reads at every call."""
+    monkeypatch.setenv('SOFT_DICE_NATIVE', request.param)
+    return request.param

@@ -14,6 +14,8 @@ from tolerances import TOLERANCE
 from soft_dice import DiceOptions, soft_dice_loss, soft_dice_loss_vjp, soft_dice_score
 from soft_dice.gradcheck import relative_error
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 RNG = np.random.RandomState(0)
 PRED = RNG.standard_normal((2, 4, 9, 8)).astype('float32')
 LABEL = RNG.randint(0, 4, (2, 1, 9, 8)).astype('float32')

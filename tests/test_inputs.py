@@ -6,6 +6,8 @@ from tolerances import TOLERANCE
 from soft_dice import DiceOptions, soft_dice_loss, soft_dice_loss_vjp, soft_dice_score
 from soft_dice.gradcheck import relative_error
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 PRED = np.random.RandomState(0).standard_normal((2, 4, 9, 8))
 LABEL = np.random.RandomState(1).randint(0, 4, (2, 9, 8))
 
@@ -153,7 +155,6 @@ def test_input_is_only_read(fields):
     for array, copy in zip(inputs, before):
         np.testing.assert_array_equal(array, copy)
     assert gradient.flags.writeable and not np.shares_memory(gradient, inputs[0])
-
 
 
 def test_layout_in_memory_does_not_matter():

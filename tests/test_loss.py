@@ -10,6 +10,8 @@ from tolerances import TOLERANCE
 from soft_dice import DiceOptions, soft_dice_loss, soft_dice_loss_vjp, soft_dice_score
 from soft_dice.gradcheck import relative_error
 
+pytestmark = pytest.mark.usefixtures('implementation')
+
 # One sample, three classes, four pixels; probabilities and label written out.
 P = np.array([[[0.7, 0.2, 0.1, 0.3],
                [0.2, 0.5, 0.1, 0.3],
