@@ -48,6 +48,8 @@ std::string short_number(double value) {
   return digits;
 }
 
+std::string in_sample(int64_t sample) { return " in sample " + std::to_string(sample); }
+
 // The batch, with the place of any of its numbers.
 struct Walk {
   const soft_dice_batch &batch;
@@ -76,13 +78,15 @@ struct Walk {
   std::string or_ignored() const {
     return settings.has_ignore ? " or ignore_label=" + short_number(settings.ignore_label) : "";
   }
+  std::string at_pixel(int64_t pixel) const {  // of all samples, one behind the other
+    return in_sample(pixel / pixels()) + ", pixel " + std::to_string(pixel % pixels()) + " of " +
+           std::to_string(pixels());
+  }
   std::string index_label() const;
   std::string dense_label() const;
   std::string weight() const;
   std::string prediction() const;
 };
-
-std::string in_sample(int64_t sample) { return " in sample " + std::to_string(sample); }
 
 std::string Walk::index_label() const {
   const int64_t classes = batch.classes < 2 ? 2 : batch.classes;
@@ -91,8 +95,7 @@ std::string Walk::index_label() const {
     if ((v >= 0 && v < classes && v == floor(v)) || ignored(v)) continue;
     return "label must be a whole number in [0, " + std::to_string(classes) + ")" + or_ignored() +
            ", for example " + std::to_string(classes - 1) + "; got " +
-           text_at(batch.label, batch.label_type, i) + in_sample(i / pixels()) + ", pixel " +
-           std::to_string(i % pixels()) + " of " + std::to_string(pixels());
+           text_at(batch.label, batch.label_type, i) + at_pixel(i);
   }
   return "";
 }
@@ -116,8 +119,7 @@ std::string Walk::weight() const {
     const double v = value_at(batch.weight, batch.weight_type, i);
     if (v >= 0 && isfinite(v)) continue;
     return "pixel_weight must be finite and not negative, for example 0.5; got " +
-           text_at(batch.weight, batch.weight_type, i) + in_sample(i / pixels()) + ", pixel " +
-           std::to_string(i % pixels()) + " of " + std::to_string(pixels());
+           text_at(batch.weight, batch.weight_type, i) + at_pixel(i);
   }
   return "";
 }
