@@ -9,10 +9,25 @@ argument's shape::
 
 Errors are relative norms, ||a - n|| / max(||a||, ||n||), never absolute: gradients of a mean over
 pixels are about 1/pixels, and any absolute tolerance would accept zeros for them.
+
+A *loss* of prediction and label is looked at from all sides, batches, empty images, rare classes
+and wrong labels included, in one line of a test::
+
+    def test_my_loss():
+        assert_loss(my_loss, pred=(2, 4, 9, 8), label=(2, 9, 8))
+
+``caffe_layers.gradcheck`` and ``gluon_dice.gradcheck`` do the same for losses of these frameworks.
 """
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterable, NamedTuple, Optional, Tuple
 
 import numpy as np
+
+from .checker.checks import check
+from .checker.findings import Findings
+from .checker.function import Function as LossSubject
+from .checker.function import Loss
+from .checker.report import table
+from .checker.subject import Example, Shape
 
 VJP = Callable[[np.ndarray], np.ndarray]
 Function = Callable[[np.ndarray], Tuple[np.ndarray, VJP]]
@@ -115,6 +130,46 @@ def assert_gradient(result: GradcheckResult, tolerance: float) -> None:
     if not result.error <= tolerance:
         raise AssertionError(f'the backward is not the gradient of the forward: {result} '
                              f'(tolerance {tolerance:g})')
+
+
+def check_loss(function: Loss, pred: Shape, label: Shape, input: str = 'raw',
+               label_kind: str = 'index', seed: int = 0) -> Findings:
+    """What is right and wrong with a loss in NumPy.
+
+    Parameters
+    ----------
+    function : (pred, label) -> loss, () or (N,), and vjp, which takes an upstream of the loss's
+        shape to the gradient, as of :func:`soft_dice.soft_dice_loss_vjp`.  It gets float64 arrays.
+    pred : (N, C, ...), the shape to check on; N of 2 or more tells the samples apart.
+    label : (N, ...), (N, 1, ...) or pred's shape.
+    input : what the loss takes: 'softmax' or 'sigmoid' probabilities, or 'raw' numbers.
+    label_kind : 'index' class numbers, 'onehot' or 'binary'.
+
+    Returns
+    -------
+    A Finding (verdict, value, message) for each of soft_dice.checker.checks.KEYS.
+
+    Raises
+    ------
+    ValueError : shapes that contradict each other.
+    """
+    return check(LossSubject(function), Example(tuple(pred), tuple(label), input, label_kind), seed)
+
+
+def assert_loss(function: Loss, *arguments: Any, allow: Iterable[str] = (), **keywords: Any
+                ) -> None:
+    """``check_loss`` in a test: AssertionError with the table of findings unless all are good.
+
+    allow : keys of findings that may be bad, for a weakness one has decided to live with.
+    """
+    findings = check_loss(function, *arguments, **keywords)
+    unknown = set(allow) - set(findings)
+    if unknown:
+        raise ValueError(f'allow takes {", ".join(findings)}; got {", ".join(sorted(unknown))}')
+    bad = [key for key, finding in findings.items() if not finding.good and key not in set(allow)]
+    if bad:
+        name = getattr(function, '__name__', type(function).__name__)
+        raise AssertionError(f'{name} has defects: {", ".join(bad)}\n' + table(findings, name))
 
 
 def _misbehaviour(vjp: VJP, upstream: np.ndarray, gradient: np.ndarray,

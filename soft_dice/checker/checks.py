@@ -1,0 +1,149 @@
+"""Every finding that needs no framework, and the picture's evidence."""
+from typing import Callable, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from . import behaviour, gradient
+from .findings import Finding, Findings, said
+from .numeric import quantum
+from .subject import Died, Example, Refused, Subject
+from .trial import CannotResize, Trial, begin, label_classes, label_of, resized
+
+KEYS = ('gradient', 'relative_error', 'direction', 'loss_weight', 'empty', 'batch', 'classes',
+        'shapes')
+PICTURE = 4096  # elements of a sample that are differenced one by one
+
+
+class Evidence(NamedTuple):
+    """One sample, and its gradient twice.
+
+    pred, analytic, numeric : (C, ...), float64.
+    label : of the sample, without its batch axis.
+    sample : its number in the batch.
+    """
+
+    pred: np.ndarray
+    label: np.ndarray
+    analytic: np.ndarray
+    numeric: np.ndarray
+    sample: int
+
+
+def check(subject: Subject, example: Example, seed: int = 0) -> Findings:
+    """The findings of :data:`KEYS`, in this order.
+
+    A loss that does not even take the example has the finding 'error' (or 'dies') for its
+    gradient, and nothing else applies.
+
+    Raises
+    ------
+    ValueError : the example's label has not one value for each pixel or each element of pred.
+    """
+    problem: Optional[Finding]
+    try:
+        trial = begin(subject, example, seed)
+        problem = _unusable(trial)
+    except Died as error:
+        problem = Finding('dies', None, f'The process ends on an ordinary input: {said(error)}')
+    except Refused as error:
+        problem = Finding('error', None, f'The loss raises an error on an ordinary input of shapes '
+                                         f'{example.pred} and {example.label}: {said(error)}')
+    if problem:
+        nothing = Finding('not applicable', None, 'Not looked at, as the loss fails on an ordinary '
+                                                  'input.')
+        return {key: problem if key == 'gradient' else nothing for key in KEYS}
+    findings = _gradient(trial)
+    constant = findings['gradient'].verdict == 'zero-forward'
+    findings['direction'] = _guarded(lambda: gradient.direction(trial, constant))
+    findings['loss_weight'] = _guarded(lambda: gradient.upstream(trial))
+    for name in KEYS[4:]:
+        findings[name] = _guarded(lambda: getattr(behaviour, name)(trial))
+    return findings
+
+
+def evidence(subject: Subject, example: Example, seed: int = 0, elements: int = PICTURE
+             ) -> Evidence:
+    """Analytic and numeric gradient of the first sample, element by element.
+
+    The label is one that the eye recognises, nested squares of the classes, and the prediction is
+    right there more often than not.  A sample of more than ``elements`` is replaced by a smaller
+    one, as each costs two evaluations.
+
+    Raises
+    ------
+    Refused, Died : by the loss.
+    """
+    while np.prod(example.pred[1:]) > elements:
+        space = list(example.pred[2:])
+        largest = int(np.argmax(space)) if space else 0
+        if not space or space[largest] == 1:
+            break
+        space[largest] = (space[largest] + 1) // 2
+        try:
+            example = resized(example, example.pred[0], tuple(space))
+        except CannotResize:
+            break
+    trial = begin(subject, example, seed, _squares(example, seed))
+    step = 2.0 ** -2 if subject.dtype == 'float32' else 2.0 ** -12
+    numeric = np.zeros_like(trial.pred[0])
+    for index in np.ndindex(*numeric.shape):
+        move = np.zeros_like(trial.pred)
+        move[(0,) + index] = step * trial.room[(0,) + index]
+        numeric[index] = ((trial.loss(trial.pred + move) - trial.loss(trial.pred - move))
+                          / (2 * move[(0,) + index]))
+    return Evidence(trial.pred[0], trial.label[0], trial.gradient[0], numeric, 0)
+
+
+def _squares(example: Example, seed: int) -> Tuple[np.ndarray, np.ndarray]:
+    """A prediction and a label of nested squares, class 0 outside."""
+    space = example.pred[2:]
+    centred = [np.abs(np.arange(length) - (length - 1) / 2) / (length / 2) for length in space]
+    outside = np.max(np.meshgrid(*centred, indexing='ij'), axis=0) if space else np.zeros(())
+    classes = label_classes(example)
+    index = np.minimum((1 - outside) * classes, classes - 1).astype(int)
+    label = label_of(example, np.broadcast_to(index, example.pred[:1] + space))
+    noise = np.random.RandomState(seed).standard_normal(example.pred)
+    return example.prediction(1.5 * example.truth(label) - 0.5 + 0.7 * noise), label
+
+
+def _unusable(trial: Trial) -> Optional[Finding]:
+    """A Finding where the answer to an ordinary input is none."""
+    if trial.gradient.shape != trial.pred.shape:
+        return Finding('error', {'shape': list(trial.gradient.shape)},
+                       f'The gradient must have the shape of the prediction, {trial.pred.shape}; '
+                       f'it has {trial.gradient.shape}.')
+    if not np.isfinite(trial.answer.value).all():
+        return Finding('error', {'value': float(np.sum(trial.answer.value))},
+                       'The loss of an ordinary input is not finite. Check that it takes what it '
+                       f'was given: {trial.example.input} predictions and '
+                       f'{trial.example.label_kind} labels.')
+    again, value = trial.loss(trial.pred), float(np.sum(trial.answer.value))
+    if abs(again - value) > 1e3 * quantum(value, 'float32'):
+        return Finding('error', {'values': [value, again]},
+                       f'Two calls with the same input gave {value:.6g} and {again:.6g}: a loss '
+                       'that is not repeatable has no gradient to compare with.')
+    return None
+
+
+def _gradient(trial: Trial) -> Findings:
+    try:
+        return gradient.gradient(trial)
+    except (Refused, Died) as error:
+        return {'gradient': Finding(
+                    'error', None, 'The loss works on an input and not on one a little beside it: '
+                    f'{said(error)}'),
+                'relative_error': Finding('not applicable', None, 'It could not be measured.')}
+
+
+def _guarded(look: Callable[[], Finding]) -> Finding:
+    """What a check finds, where the loss raises or dies under it too."""
+    try:
+        return look()
+    except CannotResize as error:
+        return Finding('not applicable', None, f'No input of another shape can be made: {error}.')
+    except Refused as error:
+        return Finding('error', None, f'The loss raises an error on an input it should take: '
+                                      f'{said(error)}')
+    except Died as error:
+        return Finding('dies', None, 'The process ends on an input the loss should take: '
+                                     f'{said(error)}')

@@ -1,0 +1,261 @@
+"""Is the backward the gradient of the forward, and does it lead downhill?"""
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from . import numeric
+from .findings import Finding, Findings
+from .trial import Trial, begin
+
+# How far, relative to its size, a gradient may be from the numeric one, whatever the error bar:
+# losses that compute in float64 may still keep parts of their gradient in float32.
+TOLERANCE = {'float32': 1e-3, 'float64': 1e-5}
+BARS = 4.0  # a gap of so many error bars is a fact
+SHARP = 0.01  # with larger error bars another input is tried
+BLURRED = 0.25  # with larger error bars nothing can be said
+
+
+class Comparison(NamedTuple):
+    """The gradient beside the numeric one, each element weighted by its room.
+
+    error : relative norm of the difference, with its error ``bar``.
+    times : how many times too large the gradient is along itself; NaN where it is 0.
+    cosine : of the angle between the two.
+    wrong : the difference exceeds tolerance and error bar.
+    step, noise : what they were measured with.
+    """
+
+    error: float
+    bar: float
+    times: float
+    cosine: float
+    wrong: bool
+    step: float
+    noise: float
+
+
+def compare(trial: Trial, lines: int = 16) -> Comparison:
+    """The numeric gradient, seen through a few lines.
+
+    One line follows the gradient a itself and gives its scale s, numeric = s a + rest, to high
+    accuracy.  The random ones give the size of the rest: ||rest||^2 = E (rest . line)^2.
+    """
+    if not np.isfinite(trial.gradient).all():
+        return Comparison(np.inf, 0.0, np.nan, np.nan, True, 0.0, 0.0)
+    dtype = trial.subject.dtype
+    random = trial.lines(lines)
+    noise = numeric.noise(trial.loss, trial.pred, random[:5], dtype)
+    a = trial.room * trial.gradient
+    size = float(np.linalg.norm(a))
+    scale, scale_bar = 0.0, 0.0
+    if size:
+        peak = np.abs(a).max()
+        along = numeric.slopes(trial.loss, trial.pred, (trial.room * a / peak)[None], dtype, noise)
+        scale, scale_bar = along.value[0] * peak / size ** 2, along.bar * peak / size ** 2
+    across = numeric.slopes(trial.loss, trial.pred, random, dtype, noise)
+    rest = numeric.rms(across.value - scale * np.sum(trial.gradient * random,
+                                                     axis=tuple(range(1, random.ndim))))
+    numeric_size = np.hypot(scale * size, rest)
+    largest = max(size, numeric_size) or 1.0
+    off, off_bar = abs(1 - scale) * size, scale_bar * size
+    tolerance = TOLERANCE[dtype] * largest
+    wrong = (off > max(tolerance, BARS * off_bar) or rest > max(tolerance, BARS * across.bar))
+    return Comparison(float(np.hypot(off, rest) / largest),
+                      float(np.hypot(off_bar, across.bar) / largest),
+                      1 / scale if size and scale else float('nan'),
+                      float(scale * size / numeric_size) if size and numeric_size else 0.0,
+                      bool(wrong), across.step, noise)
+
+
+def gradient(trial: Trial) -> Findings:
+    """The findings 'gradient' and 'relative_error'."""
+    finding, found = _judge(trial)
+    if found is None:
+        return {'gradient': finding, 'relative_error': Finding(
+            'not applicable', None, f'Not measured, as the gradient is "{finding.verdict}".')}
+    return {'gradient': finding, 'relative_error': Finding(
+        'wrong' if found.wrong else 'correct', found.error,
+        f'Relative error {found.error:.2g}, error bar {found.bar:.1g}, with steps of '
+        f'{found.step:.2g}; rounding errors of the loss: {found.noise:.1g}.')}
+
+
+def _judge(trial: Trial) -> Tuple[Finding, Optional[Comparison]]:
+    unwritten, elsewhere = _left_over(trial)
+    if unwritten == trial.pred.size and not trial.gradient.any():
+        return Finding('none', {'unwritten': 1.0},
+                       'The backward writes no gradient: nothing would be trained.'), None
+    if numeric.piecewise_constant(trial.loss, trial.pred, trial.lines(3, seed=1)):
+        return Finding('zero-forward', {'slope': 0.0},
+                       'The loss does not follow small changes of the prediction: it stands still, '
+                       'then jumps, as with an argmax or a threshold. It has no gradient, and what '
+                       'the backward gives belongs to another function.'), None
+    trial, found = _sharpest(trial)
+    if found.bar > BLURRED and not found.wrong:
+        return Finding('error', {'error_bar': found.bar, 'noise': found.noise},
+                       f'The loss is too noisy to be judged: its rounding errors of '
+                       f'{found.noise:.1g} hide its slope.'), None
+    measured = _measured(trial, found)
+    if unwritten or elsewhere:
+        return _stale(trial, unwritten + elsewhere, measured), found
+    if found.wrong:
+        return Finding('wrong', measured, _wrong(trial, found, measured)), found
+    return Finding('correct', measured, 'The backward is the gradient of the forward: they differ '
+                   f'by {found.error:.1g} of their size, no more than can be measured.'), found
+
+
+def _sharpest(trial: Trial) -> Tuple[Trial, Comparison]:
+    """The comparison at this input or, where kinks nearby blur it, at the clearest of three."""
+    best = trial, compare(trial)
+    for seed in (1000 + trial.seed, 2000 + trial.seed):
+        if best[1].wrong or best[1].bar < SHARP:
+            break
+        other = begin(trial.subject, trial.example, seed)
+        found = compare(other)
+        if found.wrong or found.bar < best[1].bar:
+            best = other, found
+    return best
+
+
+def _left_over(trial: Trial) -> Tuple[int, int]:
+    """How many elements of the gradient's buffer stay as they were, and how many others depend on
+    what it held."""
+    mark = 1.0
+    marked = trial.subject.evaluate(trial.pred, trial.label, before=mark).gradient
+    moved = np.abs(marked - trial.gradient)
+    same = moved > 0.5 * mark
+    size = np.abs(trial.gradient).max()
+    return int(same.sum()), int(((moved > 1e-3 * size) & ~same).sum()) if size > 0 else 0
+
+
+def _stale(trial: Trial, elements: int, measured: Dict[str, Any]) -> Finding:
+    share = elements / trial.pred.size
+    return Finding('stale', dict(measured, unwritten=share),
+                   f'{100 * share:.3g} % of the gradient depends on what its buffer held before: '
+                   'the backward does not assign these elements (or adds to them), and they pass '
+                   'on a gradient of an earlier step.')
+
+
+def _measured(trial: Trial, found: Comparison) -> Dict[str, Any]:
+    """The numbers behind the verdict; the worst element is looked for where something is wrong."""
+    finite = np.isfinite(trial.gradient)
+    index = int(np.argmax(np.where(finite, np.abs(trial.gradient * trial.room), np.inf)))
+    if found.wrong and finite.all():
+        def difference(line: np.ndarray) -> float:
+            move = found.step * trial.room * line
+            up, down = trial.loss(trial.pred + move), trial.loss(trial.pred - move)
+            return (up - down) / (2 * found.step)
+        index = numeric.worst_element(trial.gradient * trial.room, difference,
+                                      np.random.RandomState([trial.seed, 2]))
+    worst = np.unravel_index(index, trial.pred.shape)
+    line = np.zeros_like(trial.pred)
+    line[worst] = trial.room[worst]
+    slope = numeric.slopes(trial.loss, trial.pred, line[None], trial.subject.dtype, found.noise)
+    return {'relative_error': found.error, 'error_bar': found.bar, 'cosine': found.cosine,
+            'times_too_large': found.times, 'worst': [int(i) for i in worst],
+            'analytic': float(trial.gradient[worst]) + 0.0,  # no -0
+            'numeric': float(slope.value[0] / trial.room[worst])}
+
+
+def _wrong(trial: Trial, found: Comparison, measured: Dict[str, Any]) -> str:
+    if not np.isfinite(trial.gradient).all():
+        return 'The gradient of an ordinary input is not finite: it holds NaN or infinity.'
+    if not trial.gradient.any():
+        how = 'the backward gives 0 everywhere, though the loss changes with the prediction'
+    elif found.cosine > 0.99995 and abs(1 - 1 / found.times) > 0.9 * found.error:
+        how = f'it points the right way, but is {found.times:.4g} times as large as it should be'
+    elif found.cosine < -0.99995:
+        how = 'it points exactly the wrong way' + (
+            f', and is {-found.times:.4g} times as large as it should be'
+            if abs(found.times + 1) > 0.005 else '')
+    else:
+        how = (f'they differ by {100 * found.error:.3g} % of their size (cosine of the angle '
+               f'between them: {found.cosine:.4f})')
+    return (f'The backward is not the gradient of the forward: {how}. At element '
+            f'{tuple(measured["worst"])} backward says {measured["analytic"]:.4g}, the loss itself '
+            f'{measured["numeric"]:.4g}.')
+
+
+def direction(trial: Trial, constant: bool) -> Finding:
+    """Does a step along minus the gradient lower the loss, and does a better prediction?
+
+    constant : the forward is piecewise constant: small steps say nothing of it.
+    """
+    rise = _rise_towards_label(trial)
+    value: Dict[str, Any] = {'towards_label': rise}
+    if min(rise) > 0:
+        return Finding('rises', value,
+                       f'The loss rises (by {min(rise):.3g}) as the prediction moves towards the '
+                       'label: this is a score, to be made large, and training would make it '
+                       'small. Return 1 - score, or minus the score.')
+    if not trial.usable:
+        return Finding('not applicable', value, 'There is no gradient to take a step along.')
+    change = _change_downhill(trial, constant)
+    if constant and not change:
+        return Finding('not applicable', value, 'The loss does not follow the prediction.')
+    value['downhill'] = change
+    if not change < 0:
+        return Finding('uphill', value,
+                       'A step along minus the gradient does not lower the loss, '
+                       + (f'it raises it by {change:.2g}' if change else 'it changes nothing')
+                       + ': training with it would go the wrong way.')
+    return Finding('correct', value, 'A step along minus the gradient lowers the loss, and so does '
+                                     'a prediction nearer to the label.')
+
+
+def _rise_towards_label(trial: Trial) -> List[float]:
+    """How the loss changes on the way to a perfect prediction.
+
+    Raw numbers may mean logits or the values themselves; each reading has its own perfection.
+    """
+    goals = [trial.example.towards(trial.label)]
+    if trial.example.input == 'raw':
+        goals += [trial.example.towards(trial.label, 2.0), trial.example.truth(trial.label)]
+    start = trial.loss(trial.pred)
+    return [trial.loss(goal) - start for goal in goals]
+
+
+def _change_downhill(trial: Trial, constant: bool) -> float:
+    """The change of the loss over the shortest step that changes it beyond rounding; of a
+    piecewise constant one over long steps together."""
+    move = -trial.room * trial.gradient * trial.room
+    move /= np.abs(move).max() / (trial.room.max() or 1.0)
+    move = np.clip(move, -trial.room, trial.room)
+    start = trial.loss(trial.pred)
+    change = 0.0
+    if constant:
+        return sum(trial.loss(trial.pred + t * move) - start for t in (0.25, 0.5, 1.0))
+    enough = 64 * numeric.quantum(start, trial.subject.dtype)
+    for t in 4.0 ** np.arange(-10, 1):
+        change = trial.loss(trial.pred + t * move) - start
+        if abs(change) > enough:
+            break
+    return change
+
+
+def upstream(trial: Trial) -> Finding:
+    """The finding 'loss_weight': the gradient must be proportional to what comes from above."""
+    if not trial.usable:
+        return Finding('not applicable', None, 'There is no gradient that could be scaled.')
+    one = trial.gradient
+    ratios, straight = {}, True
+    for weight in (3.0, -1.0, 1.0):
+        other = trial.subject.evaluate(trial.pred, trial.label, upstream=weight).gradient
+        ratio = float(np.sum(other * one) / np.sum(one * one))
+        ratios[f'{weight:g}'] = ratio
+        straight &= bool(np.linalg.norm(other - ratio * one) <= 1e-3 * np.linalg.norm(one))
+    verdict = _law(ratios['3'], ratios['-1'], ratios['1']) if straight else 'wrong'
+    seen = (f'a weight of 3 multiplies it by {ratios["3"]:.4g}, one of -1 by '
+            f'{ratios["-1"]:.4g}, one of 1 by {ratios["1"]:.4g}')
+    return Finding(verdict, ratios, {
+        'honoured': 'The gradient is proportional to the weight of the loss: ',
+        'ignored': 'The weight of the loss is ignored: ',
+    }.get(verdict, 'The weight of the loss does not multiply the gradient: ') + seen + '.')
+
+
+def _law(three: float, minus: float, one: float) -> str:
+    laws = {'honoured': (3, -1), 'ignored': (1, 1), 'squared': (9, 1), 'absolute': (3, 1),
+            'sign only': (1, -1), 'inverted': (-3, 1)}
+    for name, expected in laws.items():
+        if np.allclose((three, minus, one), expected + (1,), rtol=1e-3, atol=1e-3):
+            return name
+    return 'wrong'

@@ -1,0 +1,99 @@
+"""One input to a Subject, and what it answered; inputs of other shapes."""
+import dataclasses
+from typing import Optional, Tuple
+
+import numpy as np
+
+from .subject import Evaluation, Example, Shape, Subject
+
+
+class CannotResize(ValueError):
+    """The label's shape does not say how it would follow the prediction's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A Subject at one input.
+
+    room : how far each element of pred may be moved by a step of 1; 1 for raw numbers, and for
+        probabilities little enough that they stay inside (0, 1).
+    """
+
+    subject: Subject
+    example: Example
+    seed: int
+    pred: np.ndarray
+    label: np.ndarray
+    room: np.ndarray
+    answer: Evaluation
+
+    @property
+    def gradient(self) -> np.ndarray:
+        return self.answer.gradient
+
+    @property
+    def usable(self) -> bool:
+        """Is there a gradient to judge: finite and somewhere other than zero?"""
+        return bool(np.isfinite(self.gradient).all() and self.gradient.any())
+
+    def loss(self, pred: np.ndarray) -> float:
+        """What is differentiated: the sum over the loss's entries, of which Caffe has one."""
+        return float(np.sum(self.subject.value(pred, self.label)))
+
+    def lines(self, number: int, seed: int = 0) -> np.ndarray:
+        """Random directions, each element moved by plus or minus its room."""
+        rng = np.random.RandomState([self.seed, seed])
+        return rng.choice([-1.0, 1.0], (number,) + self.pred.shape) * self.room
+
+
+def begin(subject: Subject, example: Example, seed: int,
+          arrays: Optional[Tuple[np.ndarray, np.ndarray]] = None) -> Trial:
+    """A trial at random arrays, or at these.
+
+    Raises
+    ------
+    Refused, Died : the loss does not take them.
+    """
+    pred, label = inputs(subject, example, seed, arrays)
+    room = np.ones_like(pred) if example.input == 'raw' else \
+        np.minimum(np.minimum(pred, 1 - pred), 0.1)
+    return Trial(subject, example, seed, pred, label, room, subject.evaluate(pred, label))
+
+
+def inputs(subject: Subject, example: Example, seed: int,
+           arrays: Optional[Tuple[np.ndarray, np.ndarray]] = None
+           ) -> Tuple[np.ndarray, np.ndarray]:
+    """The example's arrays, or these, rounded to what the loss computes in."""
+    pred, label = arrays or example.arrays(seed)
+    return pred.astype(subject.dtype).astype(np.float64), label
+
+
+def resized(example: Example, samples: int, space: Shape) -> Example:
+    """The example with another batch and other axes after the class axis.
+
+    Raises CannotResize.
+    """
+    head = len(example.label) - (len(example.pred) - 2)
+    if head < 1 or example.label[head:] != example.pred[2:]:
+        raise CannotResize(f'a label of shape {example.label} does not lie over a prediction of '
+                           f'shape {example.pred}')
+    return example.replace(pred=(samples,) + example.pred[1:2] + space,
+                           label=(samples,) + example.label[1:head] + space)
+
+
+def label_of(example: Example, index: np.ndarray) -> np.ndarray:
+    """The label, in the example's shape and kind, whose pixels are of these classes.
+
+    index : (N,) + space.
+    """
+    classes = example.pred[1] if len(example.pred) > 1 else 1
+    if example.label == example.pred and classes > 1:
+        return np.moveaxis(np.eye(classes)[index], -1, 1)
+    return index.reshape(example.label).astype(np.float64)
+
+
+def label_classes(example: Example) -> int:
+    """How many classes the label can name."""
+    dense = example.label == example.pred
+    classes = example.pred[1] if len(example.pred) > 1 else 1
+    return 2 if classes == 1 or (example.label_kind == 'binary' and not dense) else classes

@@ -1,0 +1,475 @@
+"""The checker is checked: right losses are found right, and of a defect that one is found alone."""
+import argparse
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import zoo_numpy as zoo
+from zoo_numpy import BROKEN, RIGHT, Animal
+
+from soft_dice import soft_dice_loss_vjp
+from soft_dice.arrays import CannotRun
+from soft_dice.checker import checks, numeric, report
+from soft_dice.checker.checks import KEYS, check, evidence
+from soft_dice.checker.findings import Finding
+from soft_dice.checker.subject import Example
+from soft_dice.gradcheck import assert_loss, check_loss
+
+DTYPES = ['float32', 'float64']
+# What a right loss does with batch and classes, where that is not 'separate'.
+POOLED_BATCH = {'batch Dice', 'soft_dice batch'}
+POOLED_CLASSES = {'pooled Dice', 'soft_dice pooled', 'cross-entropy',
+                  'cross-entropy of probabilities', 'Euclidean', 'Euclidean of raw numbers',
+                  'absolute', 'hinge'}
+
+
+def defects(findings):
+    return {key: finding.verdict for key, finding in findings.items() if not finding.good}
+
+
+# The zoo ------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('dtype', DTYPES)
+@pytest.mark.parametrize('name', RIGHT)
+def test_a_right_loss_is_found_right(name, dtype):
+    loss = RIGHT[name]
+    seeds = range(20 if dtype == 'float32' else 5)  # float32 is where noise could mislead
+    if isinstance(loss, zoo.SoftDice):  # which is slow: 20 seeds, half of them in each type
+        seeds = range(10) if dtype == 'float32' else range(10, 20)
+    for seed in seeds:
+        findings = check(Animal(loss, dtype), loss.example, seed)
+        assert defects(findings) == {}, (seed, findings)
+        assert findings['gradient'].verdict == findings['direction'].verdict == 'correct'
+        assert findings['relative_error'].verdict == 'correct'
+        assert findings['loss_weight'].verdict == 'honoured'
+        assert findings['empty'].verdict == 'finite' and findings['shapes'].verdict == 'works'
+        assert findings['batch'].verdict == ('pooled' if name in POOLED_BATCH else 'separate')
+        assert findings['classes'].verdict == ('pooled' if name in POOLED_CLASSES else 'separate')
+
+
+@pytest.mark.parametrize('options, classes', [
+    (dict(pool_classes=True, gamma=2.0), 'pooled'), (dict(gamma=2.0), 'separate'),
+    (dict(pool_classes=True, class_weights='inverse_square'), 'separate'),
+    (dict(exponent=2.0, smooth=1.0), 'separate'), (dict(include_background=False), 'separate'),
+    (dict(form='log'), 'separate'), (dict(alpha=0.3, beta=0.7), 'separate'),
+    (dict(class_weights=[1, 1, 5], weight_normalization='weights'), 'separate')],
+    ids=str)
+def test_options_of_soft_dice_are_found_right(options, classes):
+    findings = check(Animal(zoo.SoftDice(**options)), zoo.RAW)
+    assert defects(findings) == {} and findings['gradient'].verdict == 'correct'
+    assert findings['classes'].verdict == classes
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+@pytest.mark.parametrize('name', BROKEN)
+def test_a_defect_is_found_and_nothing_else(name, dtype):
+    make, expected = BROKEN[name]
+    for seed in range(2):
+        subject = make(dtype)
+        findings = check(subject, subject.loss.example, seed)
+        assert tuple(findings) == KEYS
+        assert defects(findings) == expected, (seed, findings)
+        for finding in findings.values():
+            assert finding.message.endswith('.') and 'None' not in finding.message
+
+
+def test_every_defect_is_in_the_zoo():
+    """A broken loss that is written and not listed would not be tested."""
+    written = {each for each in vars(zoo).values() if isinstance(each, type)
+               and issubclass(each, Animal) and each is not Animal}
+    assert written == {type(make('float64')) for make, _ in BROKEN.values()} - {Animal}
+
+
+@pytest.mark.parametrize('name', ['one pixel wrong', '1 % too large', 'zero gradient',
+                                  'sign flipped'])
+@pytest.mark.parametrize('size', [4, 32])
+def test_a_wrong_gradient_is_found_at_any_size(name, size):
+    subject = BROKEN[name][0]('float32')
+    subject.where = (0, 1, 9)
+    example = Example((2, 4, size, size), (2, size, size), input='softmax')
+    assert defects(check(subject, example))['gradient'] == 'wrong'
+
+
+def finding_of(name, key='gradient', dtype='float64', seed=0):
+    subject = BROKEN[name][0](dtype)
+    return check(subject, subject.loss.example, seed)[key]
+
+
+# The numbers behind the verdicts ------------------------------------------------------------------
+
+@pytest.mark.parametrize('dtype', DTYPES)
+@pytest.mark.parametrize('name, error, times, cosine', [
+    ('factor 2', 0.5, 2, 1), ('1 % too large', 0.01 / 1.01, 1.01, 1), ('sign flipped', 2, -1, -1)])
+def test_how_wrong(name, error, times, cosine, dtype):
+    value = finding_of(name, dtype=dtype).value
+    assert value['relative_error'] == pytest.approx(error, rel=0.02)
+    assert value['times_too_large'] == pytest.approx(times, rel=0.001)
+    assert value['cosine'] == pytest.approx(cosine, abs=1e-4)
+    assert value['error_bar'] < 0.001
+    assert value['analytic'] == pytest.approx(times * value['numeric'], rel=0.01)
+    assert finding_of(name, 'relative_error', dtype).value == value['relative_error']
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_the_wrong_pixel_is_named(dtype):
+    for seed in range(5):
+        finding = finding_of('one pixel wrong', dtype=dtype, seed=seed)
+        assert finding.value['worst'] == [0, 1, 3, 2]  # pixel 26 of 8 x 8
+        assert finding.value['analytic'] == pytest.approx(
+            -finding.value['numeric'], rel=0.3 if dtype == 'float32' else 1e-5)
+        assert '(0, 1, 3, 2)' in finding.message
+
+
+def test_zero_gradient_says_so():
+    finding = finding_of('zero gradient')
+    assert finding.value['analytic'] == 0 and finding.value['numeric'] != 0
+    assert finding.value['relative_error'] == 1 and 'gives 0 everywhere' in finding.message
+
+
+@pytest.mark.parametrize('name, three, minus', [
+    ('upstream ignored', 1, 1), ('upstream squared', 9, 1), ('upstream absolute', 3, 1),
+    ('upstream added', 2, 0), ('small class dropped', 3, -1)])
+def test_ratios_of_upstream(name, three, minus):
+    value = finding_of(name, 'loss_weight').value
+    assert value == pytest.approx({'3': three, '-1': minus, '1': 1})
+
+
+def test_which_prediction_of_an_empty_image_fails():
+    value = finding_of('infinite gradient on an empty image', 'empty').value
+    assert set(value) == {'perfect', 'imperfect', 'exact'}
+    for each in value.values():
+        assert np.isfinite(each['value']) and each['gradient'] == np.inf
+    finding = finding_of('NaN on an empty image', 'empty')
+    assert all(np.isnan(each['value']) for each in finding.value.values())
+    assert 'loss nan' in finding.message
+
+
+def test_empty_image_without_smoothing():
+    """0 / 0 only where the prediction is exactly 0."""
+    loss = zoo.Dice(eps=0.0, example=zoo.BINARY)
+    value = check(Animal(loss), loss.example)['empty'].value
+    assert np.isnan(value['exact']['value']) and np.isfinite(value['perfect']['value'])
+
+
+def test_share_of_a_stale_gradient():
+    finding = finding_of('stale buffer')
+    assert finding.value['unwritten'] == pytest.approx(2 / 3)  # of 3 classes one has a gradient
+    assert finding.value['relative_error'] < 1e-5
+    assert finding_of('adds to the buffer').value['unwritten'] == 1
+
+
+def test_pixels_at_which_a_class_is_dropped():
+    finding = finding_of('small class dropped', 'classes')
+    effects = finding.value['effect_by_pixels']['1']
+    assert list(effects) == ['1', '9', '16'] and effects['9'] < 0.1 * effects['16']
+    assert '9 pixels' in finding.message
+    assert finding_of('last class dropped', 'classes').value == {'without_gradient': [2]}
+
+
+def test_exponent_of_pixels():
+    """A class's share is as n^0 where classes are separate, and as n^1 where pixels are counted."""
+    separate, pooled = (check(Animal(RIGHT[name]), RIGHT[name].example)['classes'].value['exponent']
+                        for name in ('linear Dice', 'cross-entropy'))
+    assert abs(separate) < 0.25 and pooled == pytest.approx(1, abs=0.25)
+
+
+def test_gradient_norms_of_samples():
+    norms = finding_of('only sample 0', 'batch').value['gradient_norms']
+    assert norms[0] > 0 and norms[1] == 0
+
+
+# Numeric derivatives -----------------------------------------------------------------------------
+
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_noise_is_that_which_was_added(dtype):
+    rng = np.random.RandomState(0)
+    x = rng.standard_normal(50)
+    found = numeric.noise(lambda x: float(np.sin(x).sum() + 1e-4 * rng.standard_normal()), x,
+                          rng.choice([-1.0, 1.0], (9, 50)), dtype)
+    assert 0.5e-4 < found < 2e-4
+
+
+@pytest.mark.parametrize('noise, dtype, bar', [
+    (0.0, 'float64', 1e-6), (1e-9, 'float64', 1e-5), (1e-6, 'float32', 1e-3),
+    (1e-4, 'float32', 1e-2)])
+def test_slopes_lie_within_their_bar(noise, dtype, bar):
+    for seed in range(20):
+        rng = np.random.RandomState(seed)
+        x = rng.standard_normal(50)
+        lines = rng.choice([-1.0, 1.0], (8, 50))
+        found = numeric.slopes(lambda x: float(np.exp(np.sin(x)).sum()
+                                               + noise * rng.standard_normal()),
+                               x, lines, dtype, noise or 1e-14)
+        gap = numeric.rms(found.value - lines @ (np.cos(x) * np.exp(np.sin(x))))
+        assert gap < 3 * found.bar
+        assert found.bar < bar * numeric.rms(found.value)
+
+
+def test_slopes_lie_within_their_bar_beside_kinks():
+    """abs has its kink at 0, which is crossed by every line of a step longer than |x|."""
+    for seed in range(50):
+        rng = np.random.RandomState(seed)
+        x = rng.standard_normal(200)
+        lines = rng.choice([-1.0, 1.0], (8, 200))
+        found = numeric.slopes(lambda x: float(np.abs(x).sum() + 1e-5 * rng.standard_normal()),
+                               x, lines, 'float32', 1e-5)
+        assert numeric.rms(found.value - lines @ np.sign(x)) < 3 * found.bar
+
+
+def test_piecewise_constant():
+    x = np.linspace(-1, 1, 101)
+    lines = np.random.RandomState(0).choice([-1.0, 1.0], (3, 101))
+    assert numeric.piecewise_constant(lambda x: float(np.mean(x > 0.005)), x, lines)
+    assert numeric.piecewise_constant(lambda x: 0.5, x, lines)
+    assert not numeric.piecewise_constant(lambda x: float(np.mean(np.abs(x))), x, lines)
+    assert not numeric.piecewise_constant(
+        lambda x: float(np.float32(np.mean(np.tanh(x)))), x, lines)
+
+
+# Of other kinds and shapes ------------------------------------------------------------------------
+
+@pytest.mark.parametrize('example', [
+    Example((2, 3, 4, 4), (2, 4, 4)), Example((1, 3, 8, 8), (1, 1, 8, 8)),
+    Example((2, 3, 30), (2, 30)), Example((2, 3, 3, 4, 5), (2, 1, 3, 4, 5)),
+    Example((3, 4), (3,)), Example((2, 21, 12, 12), (2, 12, 12)), Example((3, 2, 9, 8), (3, 9, 8))],
+    ids=lambda example: str(example.pred))
+def test_any_shape(example):
+    findings = check(Animal(zoo.CrossEntropy()), example)
+    assert defects(findings) == {} and findings['gradient'].verdict == 'correct'
+    if len(example.pred) < 4:
+        assert findings['shapes'].value['volume'] == 'not applicable'
+
+
+@pytest.mark.parametrize('input, label_kind', [('softmax', 'index'), ('sigmoid', 'binary'),
+                                               ('raw', 'onehot'), ('raw', 'binary')])
+def test_examples_of_two_classes(input, label_kind):
+    label = (2, 2, 9, 8) if label_kind == 'onehot' else (2, 1, 9, 8)
+    example = Example((2, 2, 9, 8), label, input, label_kind)
+    pred, made = example.arrays()
+    assert pred.shape == example.pred and made.shape == label and set(np.unique(made)) == {0, 1}
+    truth = example.truth(made)
+    np.testing.assert_array_equal(truth.argmax(axis=1), example.towards(made).argmax(axis=1))
+    np.testing.assert_array_equal(truth.sum(axis=1), 1)
+
+
+def test_a_label_of_its_own_shape():
+    """Where it is not known how a label would follow the prediction, other shapes do not apply."""
+    findings = check(Animal(zoo.CrossEntropy()), Example((2, 3, 8, 8), (2, 64)))
+    assert defects(findings) == {} and findings['gradient'].verdict == 'correct'
+    assert findings['shapes'].verdict == 'not applicable'
+    assert '(2, 64) does not lie over a prediction of shape (2, 3, 8, 8)' in (
+        findings['shapes'].message)
+
+
+def test_a_loss_that_wants_probabilities_to_add_up():
+    class Fussy(Animal):
+        def forward(self, pred, label):
+            if not np.allclose(pred.sum(axis=1), 1, atol=1e-12):
+                raise zoo.Refused('probabilities must add up to 1')
+            return super().forward(pred, label)
+
+    finding = check(Fussy(zoo.Dice()), zoo.INDEX)['gradient']
+    assert finding.verdict == 'error' and 'must add up to 1.' in finding.message
+
+
+# In tests of one's own ----------------------------------------------------------------------------
+
+def vjp_of(loss):
+    def function(pred, label):
+        return loss.forward(pred, label), lambda upstream: np.mean(upstream) * loss.backward(
+            pred, label)
+    return function
+
+
+def test_one_line_of_a_test():
+    assert_loss(soft_dice_loss_vjp, pred=(2, 4, 9, 8), label=(2, 9, 8))
+    findings = check_loss(soft_dice_loss_vjp, (2, 4, 9, 8), (2, 9, 8))
+    assert tuple(findings) == KEYS and findings['relative_error'].value < 1e-8
+
+
+def test_one_line_of_a_test_that_fails():
+    def doubled(pred, label):
+        value, vjp = soft_dice_loss_vjp(pred, label)
+        return value, lambda upstream: 2 * vjp(upstream)
+
+    with pytest.raises(AssertionError, match='(?s)doubled has defects: gradient, relative_error\n'
+                                             '.*2 times as large as it should be'):
+        assert_loss(doubled, (2, 4, 9, 8), (2, 9, 8))
+    assert_loss(doubled, (2, 4, 9, 8), (2, 9, 8), allow=['gradient', 'relative_error'])
+    with pytest.raises(ValueError, match='allow takes gradient, .*; got slope'):
+        assert_loss(doubled, (2, 4, 9, 8), (2, 9, 8), allow=['slope'])
+
+
+def test_what_a_function_raises_is_its_refusal():
+    def broken(pred, label):
+        raise IndexError('too many indices')
+    finding = check_loss(broken, (2, 4, 9, 8), (2, 9, 8))['gradient']
+    assert finding.verdict == 'error' and 'IndexError: too many indices' in finding.message
+
+
+# The report ---------------------------------------------------------------------------------------
+
+FINDINGS = {'gradient': Finding('wrong', {'worst': [0, 1], 'x': np.float64('nan')}, 'A <b> & "c".'),
+            'relative_error': Finding('wrong', float('inf'), 'Relative error inf.'),
+            'batch': Finding('pooled', [np.int64(1), -np.inf], 'Over the batch.'),
+            'shapes': Finding('not applicable', None, 'No pixels.')}
+
+
+def test_table():
+    text = report.table(FINDINGS, 'my:Loss')
+    lines = text.split('\n')
+    assert lines[0] == 'my:Loss' and '\033' not in text
+    assert lines[2].split() == ['WRONG', 'gradient', 'wrong', 'A', '<b>', '&', '"c".']
+    assert lines[4].split()[:3] == ['ok', 'batch', 'pooled']
+    assert lines[5].split()[0] == '-'
+    assert lines[-1] == '2 of 4 findings are defects: gradient, relative_error.'
+    coloured = report.table(FINDINGS, 'my:Loss', colour=True)
+    assert re.sub('\033\\[[0-9]+m', '', coloured) == text and '\033[31mWRONG' in coloured
+
+
+def test_table_keeps_to_the_width():
+    long = {'gradient': Finding('correct', 0, 'word ' * 50)}
+    assert max(len(line) for line in report.table(long, 'my:Loss', width=80).split('\n')) <= 80
+
+
+def test_json_is_valid_without_nan():
+    def refuse(constant):
+        raise AssertionError(constant)
+    read = json.loads(report.to_json(FINDINGS), parse_constant=refuse)
+    assert list(read) == list(FINDINGS)
+    assert read['gradient'] == {'verdict': 'wrong', 'value': {'worst': [0, 1], 'x': 'nan'},
+                                'message': 'A <b> & "c".'}
+    assert read['relative_error']['value'] == 'inf' and read['batch']['value'] == [1, '-inf']
+
+
+def test_exit_status():
+    assert report.exit_status(FINDINGS) == 1
+    assert report.exit_status({key: FINDINGS[key] for key in ('batch', 'shapes')}) == 0
+
+
+@pytest.fixture(scope='module')
+def seen():
+    subject = BROKEN['one pixel wrong'][0]('float32')
+    return evidence(subject, subject.loss.example)
+
+
+def test_evidence_shows_the_pixel(seen):
+    assert seen.pred.shape == seen.analytic.shape == seen.numeric.shape == (3, 8, 8)
+    gap = np.abs(seen.analytic - seen.numeric)
+    assert np.unravel_index(gap.argmax(), gap.shape) == (1, 3, 2)
+    gap[1, 3, 2] = 0
+    assert gap.max() < 0.01 * np.abs(seen.numeric).max()
+
+
+@pytest.mark.parametrize('shape, drawn', [((1, 4, 64, 60), (4, 32, 30)), ((1, 2, 40), (2, 40)),
+                                          ((2, 3, 5, 5, 5), (3, 5, 5, 5)), ((2, 5), (5,))])
+def test_evidence_of_large_samples_is_taken_from_smaller_ones(shape, drawn):
+    example = Example(shape, shape[:1] + shape[2:])
+    seen = evidence(Animal(zoo.CrossEntropy()), example)
+    assert seen.analytic.shape == drawn
+    assert np.linalg.norm(seen.analytic - seen.numeric) < 1e-5 * np.linalg.norm(seen.numeric)
+
+
+PNG = b'\x89PNG\r\n\x1a\n'
+
+
+def test_plot(tmp_path, seen):
+    from matplotlib import image
+    path = tmp_path / 'a.png'
+    report.plot(str(path), seen, 'my:Loss')
+    assert path.read_bytes().startswith(PNG) and list(tmp_path.iterdir()) == [path]
+    picture = image.imread(str(path))[..., :3]
+    assert picture.shape[1] > 700
+    # The wrong pixel is the one strong colour among the panels of the difference.
+    right = picture[:-100, 2 * picture.shape[1] // 3 + 10:]
+    strong = np.argwhere(right.max(axis=2) - right.min(axis=2) > 0.3)
+    assert 0 < len(strong) and np.ptp(strong, axis=0).max() < 60
+
+
+@pytest.mark.parametrize('shape', [(3,), (3, 7), (3, 4, 5, 6), (9, 4, 5)])
+def test_plot_of_any_shape_and_of_nan(tmp_path, shape):
+    array = np.random.RandomState(0).standard_normal(shape)
+    array.flat[0] = np.nan
+    seen = checks.Evidence(array, array[0], array, np.zeros(shape), 0)
+    report.plot(str(tmp_path / 'a.png'), seen, 'my:Loss')
+    assert (tmp_path / 'a.png').read_bytes().startswith(PNG)
+
+
+def test_html_is_one_page_that_needs_nothing_else(tmp_path, seen):
+    path = tmp_path / 'a.html'
+    report.html(str(path), FINDINGS, seen, 'my:<Loss>', ['Caffe 1.0 & Python'])
+    page = path.read_text(encoding='utf-8')
+    for text in ('my:&lt;Loss&gt;', 'A &lt;b&gt; &amp; &quot;c&quot;.', 'Caffe 1.0 &amp; Python',
+                 'src="data:image/png;base64,iVBORw0KGgo', 'findings are defects'):
+        assert text in page
+    assert '<b>' not in page and '<Loss>' not in page and '<script' not in page
+    assert set(re.findall(r'(?:src|href)="(\w+:)', page)) == {'data:'}
+    report.html(str(path), FINDINGS, None, 'no picture')
+    assert '<img' not in path.read_text(encoding='utf-8')
+
+
+def parsed(*words):
+    parser = argparse.ArgumentParser()
+    report.add_output_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_emit(tmp_path, seen, capsys):
+    names = [str(tmp_path / name) for name in ('a.json', 'a.png', 'a.html')]
+    arguments = parsed('--json', names[0], '--plot', names[1], '--html', names[2])
+    report.check_output_arguments(arguments)
+    assert report.wants_evidence(arguments)
+    assert report.emit(arguments, FINDINGS, seen, 'my:Loss') == 1
+    out = capsys.readouterr().out
+    assert out.startswith('my:Loss\n') and f'Written: {", ".join(names)}\n' in out
+    assert list(json.loads((tmp_path / 'a.json').read_text())) == list(FINDINGS)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ['a.html', 'a.json', 'a.png']
+
+
+@pytest.mark.parametrize('words', [['--json'], ['--json', '-']])
+def test_json_to_the_terminal_is_json_alone(words, capsys):
+    arguments = parsed(*words)
+    assert not report.wants_evidence(arguments)
+    assert report.emit(arguments, FINDINGS, None, 'my:Loss') == 1
+    assert json.loads(capsys.readouterr().out)['batch']['verdict'] == 'pooled'
+
+
+def test_emit_without_evidence_says_so(tmp_path, capsys):
+    path = str(tmp_path / 'a.png')
+    report.emit(parsed('--plot', path), FINDINGS, None, 'my:Loss')
+    assert 'was not drawn' in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('words, message', [
+    (['--plot', 'a.jpg'], 'must name a file that ends in .png; got a.jpg'),
+    (['--html', 'no/such/a.html'], 'there is no folder for no/such/a.html')])
+def test_what_cannot_be_written_is_refused_at_once(words, message):
+    with pytest.raises(CannotRun, match=re.escape(message)):
+        report.check_output_arguments(parsed(*words))
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path, seen, monkeypatch):
+    path = tmp_path / 'a.html'
+    path.write_text('before')
+
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('os.replace', full)
+    with pytest.raises(CannotRun, match='a.html cannot be written: No space left on device'):
+        report.html(str(path), FINDINGS, seen, 'my:Loss')
+    assert path.read_text() == 'before' and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_no_file(tmp_path, seen):
+    with pytest.raises(CannotRun, match='cannot be written: it is a folder'):
+        report.plot(str(tmp_path), seen, 'my:Loss')
+
+
+def test_the_checker_needs_numpy_alone():
+    code = 'import sys, soft_dice.gradcheck, soft_dice.checker.report; print(*sys.modules)'
+    output = subprocess.run([sys.executable, '-c', code], check=True, stdout=subprocess.PIPE)
+    assert not {'matplotlib', 'mxnet', 'caffe', 'scipy'} & set(output.stdout.decode().split())

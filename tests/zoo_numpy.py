@@ -1,0 +1,610 @@
+"""Losses in NumPy to test the checker with: right ones, and broken ones with one defect each.
+
+A loss of the zoo has ``forward(pred, label)`` and ``backward(pred, label)``, the gradient of its
+sum.  ``Animal`` makes a Subject of one, in float64 or, its arithmetic too, in float32.  A broken
+one is a right one with one method that spoils it.
+"""
+import numpy as np
+
+from soft_dice import DiceOptions, soft_dice_loss, soft_dice_loss_vjp
+from soft_dice.checker.subject import Died, Evaluation, Example, Refused, Subject
+
+EPS = 1e-5
+INDEX = Example((2, 3, 8, 8), (2, 1, 8, 8), input='softmax')
+RAW = Example((2, 3, 8, 8), (2, 8, 8), input='raw')
+ONEHOT = Example((2, 3, 8, 8), (2, 3, 8, 8), input='softmax', label_kind='onehot')
+SIGNED = Example((2, 1, 8, 8), (2, 1, 8, 8), input='raw', label_kind='binary')
+BINARY = Example((2, 1, 8, 8), (2, 1, 8, 8), input='sigmoid', label_kind='binary')
+
+
+def one_hot(pred, label):
+    """The index label in pred's shape and type; other shapes are refused, as numbers never are."""
+    if label.size != pred[:, 0].size or len(label) != len(pred):
+        raise Refused(f'a label of shape {label.shape} does not fit {pred.shape}')
+    index = label.reshape(pred[:, 0].shape)
+    channels = np.arange(pred.shape[1]).reshape((1, -1) + (1,) * (pred.ndim - 2))
+    return (index[:, None] == channels).astype(pred.dtype)
+
+
+def same(pred, label):
+    if label.shape != pred.shape:
+        raise Refused(f'label must have the shape of pred, {pred.shape}; got {label.shape}')
+    return label.astype(pred.dtype)
+
+
+def pixels(x, reduce=np.sum, **kwargs):
+    return reduce(x, axis=tuple(range(2, x.ndim)), **kwargs)
+
+
+def spread(x, like):
+    """(N, C), for every pixel."""
+    return x.reshape(x.shape + (1,) * (like.ndim - 2))
+
+
+# Right ones -------------------------------------------------------------------------------------
+
+class Loss:
+    """example : what it takes.  forward : the loss, () or (N,).  backward : of its sum."""
+
+    example = INDEX
+    mean = False  # over the batch, as in Caffe
+
+    def forward(self, pred, label):
+        loss = self.each(pred, label)
+        return loss.mean() if self.mean else loss
+
+    def backward(self, pred, label):
+        gradient = self.each_backward(pred, label)
+        return gradient / pred.dtype.type(len(pred)) if self.mean else gradient
+
+
+class Dice(Loss):
+    """1 - mean over classes of (2 sum p g + eps) / (sum p^k + sum g + eps), k = 1 or 2."""
+
+    def __init__(self, exponent=1, mean=False, eps=EPS, example=INDEX):
+        self.exponent, self.mean, self.eps, self.example = exponent, mean, eps, example
+
+    def target(self, pred, label):
+        return label.reshape(pred.shape).astype(pred.dtype) if pred.shape[1] == 1 \
+            and label.size == pred.size and len(label) == len(pred) else one_hot(pred, label)
+
+    def sums(self, pred, label):
+        g, eps = self.target(pred, label), pred.dtype.type(self.eps)
+        top = 2 * pixels(pred * g) + eps
+        bottom = pixels(pred ** self.exponent) + pixels(g) + eps
+        return g, top, bottom
+
+    def each(self, pred, label):
+        _, top, bottom = self.sums(pred, label)
+        return 1 - (top / bottom).mean(axis=1)
+
+    def each_backward(self, pred, label):
+        g, top, bottom = self.sums(pred, label)
+        d_bottom = self.exponent * pred ** (self.exponent - 1)
+        return -(2 * g / spread(bottom, pred) - d_bottom * spread(top / bottom ** 2, pred)
+                 ) / pred.dtype.type(pred.shape[1])
+
+
+class PooledDice(Dice):
+    """All classes in one sum."""
+
+    def sums(self, pred, label):
+        g, top, bottom = super().sums(pred, label)
+        return g, top.sum(axis=1, keepdims=True), bottom.sum(axis=1, keepdims=True)
+
+    def each_backward(self, pred, label):
+        return super().each_backward(pred, label) * pred.dtype.type(pred.shape[1])
+
+
+class BatchDice(Dice):
+    """All samples in one sum; the loss is a scalar."""
+
+    def sums(self, pred, label):
+        g, top, bottom = super().sums(pred, label)
+        return g, top.sum(axis=0, keepdims=True), bottom.sum(axis=0, keepdims=True)
+
+    def forward(self, pred, label):
+        return super().forward(pred, label).sum()
+
+
+class SoftDice(Loss):
+    """soft_dice itself, on logits."""
+
+    example = RAW
+
+    def __init__(self, **options):
+        self.options = DiceOptions(**options)
+
+    def forward(self, pred, label):
+        try:
+            return soft_dice_loss(pred, label, self.options).astype(pred.dtype)
+        except ValueError as error:
+            raise Refused(str(error))
+
+    def backward(self, pred, label):
+        try:
+            return soft_dice_loss_vjp(pred, label, self.options)[1](1.0)
+        except ValueError as error:
+            raise Refused(str(error))
+
+
+class CrossEntropy(Loss):
+    """Of the softmax of logits, mean over pixels and batch."""
+
+    example = RAW
+
+    def __init__(self, mean=True):
+        self.mean = mean
+
+    def log_softmax(self, pred):
+        shifted = pred - pred.max(axis=1, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+    def each(self, pred, label):
+        return -pixels(one_hot(pred, label) * self.log_softmax(pred), np.mean).sum(axis=1)
+
+    def each_backward(self, pred, label):
+        number = pred.dtype.type(pred[0, 0].size)
+        return (np.exp(self.log_softmax(pred)) - one_hot(pred, label)) / number
+
+
+class ProbabilityCrossEntropy(CrossEntropy):
+    """-log of a probability, which a max keeps from 0."""
+
+    example = INDEX
+    least = 1e-6
+
+    def each(self, pred, label):
+        safe = np.maximum(pred, pred.dtype.type(self.least))
+        return -pixels(one_hot(pred, label) * np.log(safe), np.mean).sum(axis=1)
+
+    def each_backward(self, pred, label):
+        number = pred.dtype.type(pred[0, 0].size)
+        safe = np.maximum(pred, pred.dtype.type(self.least))
+        return -one_hot(pred, label) * (pred > self.least) / safe / number
+
+
+class Euclidean(Loss):
+    """sum (p - g)^2 / 2N, Caffe's."""
+
+    mean = True
+
+    def __init__(self, example=ONEHOT):
+        self.example = example
+
+    def each(self, pred, label):
+        return ((pred - same(pred, label)) ** 2).reshape(len(pred), -1).sum(axis=1) / 2
+
+    def each_backward(self, pred, label):
+        return pred - same(pred, label)
+
+
+class Absolute(Euclidean):
+    """|p - g|: a kink at every pixel."""
+
+    def each(self, pred, label):
+        return abs(pred - same(pred, label)).reshape(len(pred), -1).mean(axis=1)
+
+    def each_backward(self, pred, label):
+        return np.sign(pred - same(pred, label)) / pred.dtype.type(pred[0].size)
+
+
+class Hinge(Loss):
+    """relu(1 - y f) with y = -1 or 1, mean over pixels."""
+
+    example = SIGNED
+
+    def margin(self, pred, label):
+        sign = 2 * same(pred, label) - 1
+        return sign, 1 - sign * pred
+
+    def each(self, pred, label):
+        return np.maximum(self.margin(pred, label)[1], 0).reshape(len(pred), -1).mean(axis=1)
+
+    def each_backward(self, pred, label):
+        sign, margin = self.margin(pred, label)
+        return -sign * (margin > 0) / pred.dtype.type(pred[0].size)
+
+
+class ReluDice(Dice):
+    """Dice of max(p - 0.1, 0): kinks inside a ratio."""
+
+    def each(self, pred, label):
+        return super().each(np.maximum(pred - pred.dtype.type(0.1), 0), label)
+
+    def each_backward(self, pred, label):
+        moved = pred - pred.dtype.type(0.1)
+        return super().each_backward(np.maximum(moved, 0), label) * (moved > 0)
+
+
+class WorstClassDice(Dice):
+    """The mean over classes and, with it, the largest of their losses: a max over sums."""
+
+    def each(self, pred, label):
+        _, top, bottom = self.sums(pred, label)
+        return 1 - (top / bottom).mean(axis=1) - (top / bottom).min(axis=1)
+
+    def each_backward(self, pred, label):
+        g, top, bottom = self.sums(pred, label)
+        worst = (top / bottom) == (top / bottom).min(axis=1, keepdims=True)
+        both = Dice.each_backward(self, pred, label)
+        return both * (1 + pred.shape[1] * spread(worst, pred).astype(pred.dtype))
+
+
+RIGHT = {
+    'linear Dice': Dice(),
+    'linear Dice, mean': Dice(mean=True),
+    'binary Dice': Dice(example=BINARY),
+    'smooth 1': Dice(eps=1.0),
+    'squared Dice': Dice(exponent=2),
+    'squared Dice, mean': Dice(exponent=2, mean=True),
+    'pooled Dice': PooledDice(),
+    'batch Dice': BatchDice(),
+    'soft_dice': SoftDice(),
+    'soft_dice pooled': SoftDice(pool_classes=True),
+    'soft_dice batch': SoftDice(batch_dice=True),
+    'cross-entropy': CrossEntropy(),
+    'cross-entropy of probabilities': ProbabilityCrossEntropy(),
+    'Euclidean': Euclidean(),
+    'Euclidean of raw numbers': Euclidean(ONEHOT.replace(input='raw')),
+    'absolute': Absolute(),
+    'hinge': Hinge(),
+    'relu inside': ReluDice(),
+    'max inside': WorstClassDice(),
+}
+
+
+class Animal(Subject):
+    """A Loss as a Subject; subclasses spoil one thing.
+
+    In float32 pred is rounded to float32 and the loss computes in it, so that its noise is real.
+    """
+
+    def __init__(self, loss, dtype='float64', name=''):
+        self.loss, self.dtype, self.name = loss, dtype, name or type(self).__name__
+
+    def value(self, pred, label):
+        with np.errstate(all='ignore'):
+            return np.asarray(self.forward(pred.astype(self.dtype), label), np.float64)
+
+    def evaluate(self, pred, label, upstream=1.0, before=0.0):
+        x = pred.astype(self.dtype)
+        buffer = np.full_like(x, before)
+        with np.errstate(all='ignore'):
+            value = self.forward(x, label)
+            self.backward(x, label, x.dtype.type(upstream), buffer)
+        return Evaluation(np.asarray(value, np.float64), buffer.astype(np.float64))
+
+    def forward(self, pred, label):
+        return self.loss.forward(pred, label)
+
+    def backward(self, pred, label, upstream, out):
+        out[...] = upstream * self.loss.backward(pred, label)
+
+
+# Broken ones, each otherwise an Animal of a right loss --------------------------------------------
+
+class ZeroGradient(Animal):
+    def backward(self, pred, label, upstream, out):
+        out[...] = 0
+
+
+class SignFlipped(Animal):
+    def backward(self, pred, label, upstream, out):
+        out[...] = -upstream * self.loss.backward(pred, label)
+
+
+class Factor2(Animal):
+    def backward(self, pred, label, upstream, out):
+        out[...] = 2 * upstream * self.loss.backward(pred, label)
+
+
+class OnePercent(Animal):
+    def backward(self, pred, label, upstream, out):
+        out[...] = 1.01 * upstream * self.loss.backward(pred, label)
+
+
+class OnePixel(Animal):
+    """The sign of one pixel's gradient, in one channel, is flipped."""
+
+    where = (0, 1, 26)  # sample, channel, pixel
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        out.reshape(out.shape[:2] + (-1,))[self.where] *= -1
+
+
+class ArgmaxForward(Animal):
+    """The Dice of the hard segmentation, with the gradient of the soft one."""
+
+    def forward(self, pred, label):
+        index = pred.argmax(axis=1).astype(np.float64)
+        return super().forward(one_hot(pred, index), label)
+
+
+class StaleBuffer(Animal):
+    """Writes the gradient only where it is not 0, as ``diff[mask] = ...`` does."""
+
+    def backward(self, pred, label, upstream, out):
+        gradient = upstream * self.loss.backward(pred, label)
+        out[gradient != 0] = gradient[gradient != 0]
+
+
+class Accumulates(Animal):
+    def backward(self, pred, label, upstream, out):
+        out += upstream * self.loss.backward(pred, label)
+
+
+class NothingWritten(Animal):
+    def backward(self, pred, label, upstream, out):
+        out = out + upstream * self.loss.backward(pred, label)  # a new array, not the buffer
+
+
+class ScoreReturned(Animal):
+    def forward(self, pred, label):
+        return 1 - super().forward(pred, label)
+
+    def backward(self, pred, label, upstream, out):
+        out[...] = -upstream * self.loss.backward(pred, label)
+
+
+class UpstreamIgnored(Animal):
+    def backward(self, pred, label, upstream, out):
+        out[...] = self.loss.backward(pred, label)
+
+
+class UpstreamSquared(Animal):
+    def backward(self, pred, label, upstream, out):
+        out[...] = upstream ** 2 * self.loss.backward(pred, label)
+
+
+class UpstreamAbsolute(Animal):
+    def backward(self, pred, label, upstream, out):
+        out[...] = abs(upstream) * self.loss.backward(pred, label)
+
+
+class NanOnEmpty(Animal):
+    """Divides by the foreground's size."""
+
+    def forward(self, pred, label):
+        return super().forward(pred, label) + self.nothing(pred, label)
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        out += self.nothing(pred, label)
+
+    def nothing(self, pred, label):
+        """0, and NaN where there is no foreground."""
+        size = np.float64(np.sum(label > 0))
+        return 0 * size / size
+
+
+class InfiniteGradientOnEmpty(Animal):
+    """The loss is finite there, its gradient is divided by the foreground's size."""
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        if not np.any(label > 0):
+            out[...] = np.divide(1.0, 0.0)
+
+
+class WrongSample(Animal):
+    """Sample 0 gets the gradient of sample 1, and the other way round."""
+
+    def backward(self, pred, label, upstream, out):
+        out[...] = upstream * self.loss.backward(pred, label)[::-1]
+
+
+class OnlySample0(Animal):
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        out[1:] = 0
+
+
+class SingleSampleCrash(Animal):
+    """Squeezes the batch away where it is 1, and then indexes it."""
+
+    def forward(self, pred, label):
+        try:
+            return super().forward(pred.squeeze(), label.squeeze()[:, None]) if len(pred) == 1 \
+                else super().forward(pred, label)
+        except (ValueError, IndexError, np.AxisError) as error:
+            raise Refused(str(error))
+
+
+class SmallClassDropped(Dice):
+    """Classes of fewer than 10 pixels have loss and gradient 0."""
+
+    def large(self, pred, label):
+        return (pixels(one_hot(pred, label)) >= 10).astype(pred.dtype)
+
+    def each(self, pred, label):
+        _, top, bottom = self.sums(pred, label)
+        return ((1 - top / bottom) * self.large(pred, label)).mean(axis=1)
+
+    def each_backward(self, pred, label):
+        return super().each_backward(pred, label) * spread(self.large(pred, label), pred)
+
+
+class LastClassDropped(Dice):
+    """The last channel is in no sum: range(1, C - 1)."""
+
+    def kept(self, pred, label):
+        return (np.arange(pred.shape[1]) < pred.shape[1] - 1).astype(pred.dtype)[None]
+
+    def each(self, pred, label):
+        _, top, bottom = self.sums(pred, label)
+        return ((1 - top / bottom) * self.kept(pred, label)).mean(axis=1)
+
+    def each_backward(self, pred, label):
+        return super().each_backward(pred, label) * spread(self.kept(pred, label), pred)
+
+
+class BroadcastLabel(Animal):
+    """Compares whatever NumPy can broadcast."""
+
+    def fitted(self, pred, label):
+        index = label if label.ndim == pred.ndim else label[:, None]
+        try:
+            return np.broadcast_to(index, pred[:, :1].shape)
+        except ValueError as error:
+            raise Refused(str(error))
+
+    def forward(self, pred, label):
+        return super().forward(pred, self.fitted(pred, label))
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, self.fitted(pred, label), upstream, out)
+
+
+class ImagesOnly(Animal):
+    def forward(self, pred, label):
+        if pred.ndim != 4:
+            raise Refused('not enough values to unpack')
+        return super().forward(pred, label)
+
+
+class SumsTwoAxes(Dice):
+    """Sums over the axes 2 and 3, whatever there is."""
+
+    def each(self, pred, label):
+        if pred.ndim == 4:
+            return super().each(pred, label)
+        g = one_hot(pred, label)
+        top, bottom = 2 * (pred * g).sum(axis=(2, 3)) + EPS, (pred + g).sum(axis=(2, 3)) + EPS
+        return (1 - top / bottom).mean(axis=(1, 2))
+
+
+class Dies(Animal):
+    """A label that does not fit ends the process."""
+
+    def forward(self, pred, label):
+        try:
+            return super().forward(pred, label)
+        except Refused as error:
+            raise Died(f'signal 11 at {error}')
+
+
+class DiesOnVolumes(Animal):
+    def forward(self, pred, label):
+        if pred.ndim != 4:
+            raise Died('signal 6')
+        return super().forward(pred, label)
+
+
+class DiesAlone(Animal):
+    def forward(self, pred, label):
+        if len(pred) == 1:
+            raise Died('signal 8')
+        return super().forward(pred, label)
+
+
+class Unrepeatable(Animal):
+    calls = 0
+
+    def forward(self, pred, label):
+        self.calls += 1
+        return super().forward(pred, label) * (1 + 0.01 * np.sin(self.calls))
+
+
+class NanForward(Animal):
+    def forward(self, pred, label):
+        return super().forward(pred, label) * np.nan
+
+
+class NanGradient(Animal):
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        out[..., 0, 0] = np.nan
+
+
+class WrongShape(Animal):
+    def evaluate(self, pred, label, upstream=1.0, before=0.0):
+        answer = super().evaluate(pred, label, upstream, before)
+        return answer._replace(gradient=answer.gradient[:1])
+
+
+class RefusesAll(Animal):
+    def forward(self, pred, label):
+        raise Refused("'list' object is not callable")
+
+
+class DiesOnAll(Animal):
+    def forward(self, pred, label):
+        raise Died('signal 11')
+
+
+class UpstreamAdded(Animal):
+    """Right for an upstream of 1."""
+
+    def backward(self, pred, label, upstream, out):
+        out[...] = (upstream + 1) / 2 * self.loss.backward(pred, label)
+
+
+class RaisesOnEmpty(Animal):
+    def forward(self, pred, label):
+        if not np.any(label > 0):
+            raise Refused('division by zero')
+        return super().forward(pred, label)
+
+
+class ConstantForward(Animal):
+    def forward(self, pred, label):
+        return 0 * super().forward(pred, label)
+
+
+WRONG = {'gradient': 'wrong', 'relative_error': 'wrong'}
+
+# Name: what makes a Subject in a dtype, and its defects; every other finding must be good.
+BROKEN = {
+    'zero gradient': (lambda dtype: ZeroGradient(Dice(), dtype), WRONG),
+    'sign flipped': (lambda dtype: SignFlipped(Dice(), dtype), dict(WRONG, direction='uphill')),
+    'factor 2': (lambda dtype: Factor2(Dice(), dtype), WRONG),
+    '1 % too large': (lambda dtype: OnePercent(Dice(), dtype), WRONG),
+    '1 % too large, max inside': (lambda dtype: OnePercent(WorstClassDice(), dtype), WRONG),
+    'one pixel wrong': (lambda dtype: OnePixel(Dice(), dtype), WRONG),
+    'one pixel wrong, Euclidean': (lambda dtype: OnePixel(RIGHT['Euclidean of raw numbers'], dtype),
+                                   WRONG),
+    'NaN in the gradient': (lambda dtype: NanGradient(Dice(), dtype),
+                            dict(WRONG, empty='not finite')),
+    'argmax forward': (lambda dtype: ArgmaxForward(Dice(), dtype), {'gradient': 'zero-forward'}),
+    'constant': (lambda dtype: ConstantForward(Dice(), dtype), {'gradient': 'zero-forward'}),
+    'nothing written': (lambda dtype: NothingWritten(Dice(), dtype), {'gradient': 'none'}),
+    'stale buffer': (lambda dtype: StaleBuffer(ProbabilityCrossEntropy(), dtype),
+                     {'gradient': 'stale'}),
+    'stale buffer, hinge': (lambda dtype: StaleBuffer(Hinge(), dtype), {'gradient': 'stale'}),
+    'adds to the buffer': (lambda dtype: Accumulates(Dice(), dtype), {'gradient': 'stale'}),
+    'not repeatable': (lambda dtype: Unrepeatable(Dice(), dtype), {'gradient': 'error'}),
+    'NaN': (lambda dtype: NanForward(Dice(), dtype), {'gradient': 'error'}),
+    'gradient of another shape': (lambda dtype: WrongShape(Dice(), dtype), {'gradient': 'error'}),
+    'refuses all': (lambda dtype: RefusesAll(Dice(), dtype), {'gradient': 'error'}),
+    'dies on all': (lambda dtype: DiesOnAll(Dice(), dtype), {'gradient': 'dies'}),
+    'score returned': (lambda dtype: ScoreReturned(Dice(), dtype), {'direction': 'rises'}),
+    'score of logits': (lambda dtype: ScoreReturned(SoftDice(), dtype), {'direction': 'rises'}),
+    'upstream ignored': (lambda dtype: UpstreamIgnored(Dice(), dtype), {'loss_weight': 'ignored'}),
+    'upstream squared': (lambda dtype: UpstreamSquared(Dice(), dtype), {'loss_weight': 'squared'}),
+    'upstream absolute': (lambda dtype: UpstreamAbsolute(Dice(), dtype),
+                          {'loss_weight': 'absolute'}),
+    'upstream added': (lambda dtype: UpstreamAdded(Dice(), dtype), {'loss_weight': 'wrong'}),
+    'NaN on an empty image': (lambda dtype: NanOnEmpty(Dice(), dtype), {'empty': 'not finite'}),
+    'infinite gradient on an empty image': (lambda dtype: InfiniteGradientOnEmpty(Dice(), dtype),
+                                            {'empty': 'not finite'}),
+    'raises on an empty image': (lambda dtype: RaisesOnEmpty(Dice(), dtype), {'empty': 'raises'}),
+    # of one class, as there the samples' gradients resemble each other and a step still leads down
+    'wrong sample': (lambda dtype: WrongSample(Dice(example=BINARY), dtype),
+                     dict(WRONG, batch='wrong sample')),
+    'only sample 0': (lambda dtype: OnlySample0(Dice(), dtype),
+                      dict(WRONG, batch='sample ignored')),
+    'a batch of one crashes': (lambda dtype: SingleSampleCrash(Dice(), dtype),
+                               {'batch': 'N=1 fails'}),
+    'a batch of one dies': (lambda dtype: DiesAlone(Dice(), dtype), {'batch': 'dies'}),
+    'small class dropped': (lambda dtype: Animal(SmallClassDropped(), dtype),
+                            {'classes': 'class dropped'}),
+    'last class dropped': (lambda dtype: Animal(LastClassDropped(), dtype),
+                           {'classes': 'class dropped'}),
+    'label broadcast': (lambda dtype: BroadcastLabel(Dice(), dtype), {'shapes': 'broadcast'}),
+    'fails on volumes': (lambda dtype: ImagesOnly(Dice(), dtype), {'shapes': 'fails on 3-D'}),
+    'sums two axes': (lambda dtype: Animal(SumsTwoAxes(), dtype), {'shapes': 'differs in 3-D'}),
+    'dies': (lambda dtype: Dies(Dice(), dtype), {'shapes': 'dies'}),
+    'dies on volumes': (lambda dtype: DiesOnVolumes(Dice(), dtype), {'shapes': 'dies'}),
+}
