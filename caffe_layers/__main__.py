@@ -1,0 +1,114 @@
+"""python -m caffe_layers COMMAND: exit status 0, 1 for a finding, 2 where it could not run."""
+import argparse
+import os
+import sys
+from typing import List, Optional
+
+from soft_dice.arrays import CannotRun
+from soft_dice.checker import checks, report
+from soft_dice.checker.subject import INPUTS, LABELS, Died, Refused, Shape
+
+from . import gradcheck
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Prove or refute a loss layer: is its backward the gradient of its forward, does it honour
+    loss_weight, does it survive empty images, one sample, other shapes?  Give a net, or a Python
+    class with the shapes to check it on.
+    """
+    report.check_output_arguments(arguments)
+    cases = _cases(arguments)
+    if len(cases) > 1 and (arguments.json or arguments.plot or arguments.html):
+        raise CannotRun(f'{arguments.net} has several losses; for a file name one with --layer: '
+                        + ', '.join(case.name for case in cases))
+    return max([_check_case(case, arguments) for case in cases])
+
+
+def _cases(arguments: argparse.Namespace) -> List[gradcheck.Case]:
+    if (arguments.net is None) == (arguments.layer_class is None):
+        raise CannotRun('give either a net or --class module:Class')
+    if arguments.layer_class is None:
+        if arguments.param_str:
+            raise CannotRun('--param-str goes with --class; a net has its own')
+        return gradcheck.net_cases(arguments.net, arguments.layer, arguments.pred,
+                                   arguments.label, arguments.input, arguments.label_kind)
+    if arguments.layer is not None:
+        raise CannotRun('--layer names a layer of a net; --class is the layer itself')
+    if arguments.pred is None:
+        raise CannotRun('--class needs the shape of a prediction, for example --pred 2,4,9,8')
+    case = gradcheck.class_case(arguments.layer_class, arguments.pred, arguments.label,
+                                arguments.param_str, arguments.input or 'raw',
+                                arguments.label_kind)
+    if arguments.input is None:
+        case.assumed.append('the prediction is raw')
+    return [case]
+
+
+def _check_case(case: gradcheck.Case, arguments: argparse.Namespace) -> int:
+    with gradcheck.subject(case) as layer:
+        findings = gradcheck.check_subject(layer, case, arguments.seed)
+        evidence = None
+        if report.wants_evidence(arguments):
+            try:
+                evidence = checks.evidence(layer, case.example, arguments.seed)
+            except (Refused, Died):  # of which the findings tell
+                pass
+    assumed = f'Assumed: {"; ".join(case.assumed)}.' if case.assumed else 'Nothing was assumed.'
+    if arguments.json != '-':
+        print(assumed)
+    return report.emit(arguments, findings, evidence, case.title,
+                       [assumed, f'Seed {arguments.seed}; numbers in {layer.dtype}.'])
+
+
+def _shape(text: str) -> Shape:
+    try:
+        shape = tuple(int(size) for size in text.split(','))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f'a shape is numbers from 1 upwards, for example 2,4,9,8; '
+                                         f'got {text!r}')
+    return shape
+
+
+def _seed(text: str) -> int:
+    if not (text.isdigit() and int(text) < 2 ** 31):
+        raise argparse.ArgumentTypeError(f'a seed is a whole number from 0 upwards; got {text!r}')
+    return int(text)
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    each = commands.add_parser('check', help='prove or refute a loss layer',
+                               description=check.__doc__)
+    each.add_argument('net', metavar='NET.prototxt', nargs='?', help='a net with a loss layer')
+    each.add_argument('--layer', metavar='NAME', help='of the net; by default every loss in it')
+    each.add_argument('--class', dest='layer_class', metavar='MODULE:CLASS',
+                      help='a Python layer, from the current directory or PYTHONPATH')
+    each.add_argument('--param-str', metavar='S', default='', help="the class's")
+    each.add_argument('--pred', type=_shape, metavar='N,C,...', help="the prediction's shape")
+    each.add_argument('--label', type=_shape, metavar='N,...', help="the label's shape")
+    each.add_argument('--input', choices=INPUTS,
+                      help='what the prediction holds: probabilities, or raw scores')
+    each.add_argument('--label-kind', choices=LABELS, help='class numbers, one-hot, or 0 and 1')
+    each.add_argument('--seed', type=_seed, default=0, help='of the random input')
+    report.add_output_arguments(each)
+    each.set_defaults(run=check)
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    parser = argparse.ArgumentParser(prog='python -m caffe_layers')
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    _add_check(commands)
+    chosen = parser.parse_args(arguments)
+    try:
+        return chosen.run(chosen)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except CannotRun as error:
+        print(f'caffe_layers {chosen.command}: {error}', file=sys.stderr)
+        return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,293 @@
+"""One loss layer on the bench: in a real net, and on float64 stand-ins for its blobs.
+
+This runs in the child process of a worker.Session, where it may abort.
+"""
+import importlib
+import tempfile
+from typing import Any, Dict, List, NamedTuple, Optional, Set
+
+import caffe
+import numpy as np
+from caffe.proto import caffe_pb2
+
+from soft_dice.arrays import CannotRun
+from soft_dice.checker.subject import Evaluation, Shape
+
+from . import prototxt
+
+
+class Spec(NamedTuple):
+    """Which layer, and what its bottoms are.
+
+    layer : a LayerParameter in prototxt.
+    shapes : of every bottom, for the example the layer is checked on.
+    pred, label : which bottoms these are; any other is filled with ones.
+    """
+
+    layer: str
+    shapes: List[Shape]
+    pred: int = 0
+    label: int = 1
+
+    @property
+    def parameter(self) -> Any:
+        return prototxt.parse(self.layer, caffe_pb2.LayerParameter())
+
+    @property
+    def is_python(self) -> bool:
+        return self.parameter.type == 'Python'
+
+    def resized(self, pred: Shape, label: Shape) -> List[Shape]:
+        """Every bottom's shape for a prediction and label of other shapes."""
+        def other(shape: Shape) -> Shape:
+            if shape == self.shapes[self.label]:
+                return label
+            if shape == self.shapes[self.pred]:
+                return pred
+            follows = shape[:1] == self.shapes[self.pred][:1]
+            return pred[:1] + shape[1:] if follows else shape
+        shapes = [other(shape) for shape in self.shapes]
+        shapes[self.pred], shapes[self.label] = pred, label
+        return shapes
+
+
+class Bench:
+    """What a Subject asks of a layer.
+
+    Raises CannotRun where the layer's class cannot be found.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.parameter = spec.parameter
+        self.layer_class = _python_class(self.parameter)
+        self._nets: Dict[Any, caffe.Net] = {}
+        self._stand_ins: Dict[Any, StandInLayer] = {}
+        self._taken: Set[Any] = set()  # shapes the real layer has run on
+
+    def prepare(self, pred: Shape, label: Shape) -> None:
+        """Set the layer up for these shapes, as Caffe does before the first forward."""
+        self._net(pred, label)
+
+    def value(self, pred: np.ndarray, label: np.ndarray, float64: bool = False) -> np.ndarray:
+        """The loss; with ``float64``, in float64, once the real layer has taken these shapes."""
+        key = (pred.shape, label.shape)
+        precise = self._precise(pred, label) if float64 else None
+        if precise is not None and key in self._taken:
+            return precise.value
+        net = self._filled(pred, label, 1.0, False)
+        net.forward()
+        self._taken.add(key)
+        return _float64(net.blobs['top0'].data) if precise is None else precise.value
+
+    def evaluate(self, pred: np.ndarray, label: np.ndarray, upstream: float, before: float,
+                 float64: bool = False, forced: bool = False) -> Evaluation:
+        """The loss and the gradient of the layer's own backward in a real net.
+
+        float64 : return the stand-in's numbers where they are the real ones with more digits.
+        forced : set force_backward, with which Caffe asks for the label's gradient, too.
+        """
+        net = self._filled(pred, label, upstream, forced)
+        diff = self._input(net, forced).diff
+        diff[...] = before  # and not after forward, where Caffe's HingeLoss prepares it
+        net.forward()
+        net.backward()
+        real = Evaluation(_float64(net.blobs['top0'].data), _float64(diff))
+        precise = self._precise(pred, label, upstream, before) if float64 else None
+        return precise if precise is not None and _agree(precise, real) else real
+
+    def has_float64(self, pred: np.ndarray, label: np.ndarray) -> bool:
+        """Can stand-ins answer for the real layer, and with more digits?
+
+        It must be a Python layer that runs on float64 blobs, gives there the value and gradient it
+        gives in the net, and whose value has no more noise than float64 explains: a layer may well
+        compute in float32 whatever its bottoms are.
+        """
+        precise = self._precise(pred, label, 1.0, 0.0)
+        if precise is None or not _agree(precise, self.evaluate(pred, label, 1.0, 0.0)):
+            return False
+        line = np.random.RandomState(0).standard_normal(pred.shape)
+        steps = [self._precise(pred + k * 1e-7 * line, label) for k in range(-4, 5)]
+        along = [np.sum(step.value) for step in steps if step is not None]
+        noise = np.abs(np.diff(along, 3)).max()  # no smooth function has third differences here
+        return bool(noise <= 1e-11 * np.abs(along).max())
+
+    def _precise(self, pred: np.ndarray, label: np.ndarray, upstream: float = 1.0,
+                 before: Optional[float] = None) -> Optional[Evaluation]:
+        """The Python layer's own methods in float64; ``before`` None is forward alone.  None where
+        it cannot be had: a layer may be written for Caffe's blobs alone, which is no defect.
+        """
+        if self.layer_class is None:
+            return None
+        key = (pred.shape, label.shape)
+        try:
+            if key not in self._stand_ins:
+                shapes = self.spec.resized(*key)
+                self._stand_ins[key] = StandInLayer(self.layer_class, self.parameter, shapes)
+            return self._stand_ins[key].evaluate(self.spec, pred, label, upstream, before)
+        except Exception:
+            return None
+
+    def _filled(self, pred: np.ndarray, label: np.ndarray, upstream: float, forced: bool
+                ) -> caffe.Net:
+        net = self._net(pred.shape, label.shape, upstream, forced)
+        self._input(net, forced).data[...] = pred
+        net.blobs[f'bottom{self.spec.label}'].data[...] = label
+        return net
+
+    def _input(self, net: caffe.Net, forced: bool) -> Any:
+        name = f'bottom{self.spec.pred}'
+        return net.blobs[name] if forced else net.params[name][0]
+
+    def _net(self, pred: Shape, label: Shape, upstream: float = 1.0, forced: bool = False
+             ) -> caffe.Net:
+        key = (pred, label, upstream, forced)
+        if key not in self._nets:
+            if len(self._nets) > 16:  # each holds blobs of its own
+                self._nets.clear()
+            self._nets[key] = self._build(self.spec.resized(pred, label), upstream, forced)
+        return self._nets[key]
+
+    def _build(self, shapes: List[Shape], upstream: float, forced: bool) -> caffe.Net:
+        """Inputs and the layer.  The prediction is a parameter, so that Caffe asks for its gradient
+        and for no other, as in training; or everything is an input and backward is forced.
+        """
+        net = caffe_pb2.NetParameter(force_backward=forced)
+        for i, shape in enumerate(shapes):
+            layer = net.layer.add(name=f'bottom{i}', top=[f'bottom{i}'])
+            if i == self.spec.pred and not forced:
+                layer.type = 'Parameter'
+                layer.parameter_param.shape.dim.extend(shape)
+            else:
+                layer.type = 'Input'
+                layer.input_param.shape.add().dim.extend(shape)
+        net.layer.add().CopyFrom(_renamed(self.parameter, len(shapes), upstream))
+        caffe.set_random_seed(0)  # for a layer with parameters of its own
+        made = load(str(net))
+        for i in range(len(shapes)):
+            if i not in (self.spec.pred, self.spec.label):
+                made.blobs[f'bottom{i}'].data[...] = 1
+        return made
+
+
+class Blob:
+    """A float64 stand-in for what a Python layer sees of a caffe.Blob."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape: Shape = ()
+        self._data, self._diff = np.zeros(()), np.zeros(())
+        self.reshape(*shape)
+
+    def reshape(self, *shape: int) -> None:
+        if tuple(shape) != self._shape:
+            self._shape = tuple(int(size) for size in shape)
+            self._data, self._diff = np.zeros(self._shape), np.zeros(self._shape)
+
+    shape = property(lambda self: self._shape)
+    data = property(lambda self: self._data)
+    diff = property(lambda self: self._diff)
+    count = property(lambda self: self._data.size)
+    num = property(lambda self: self._legacy(0))
+    channels = property(lambda self: self._legacy(1))
+    height = property(lambda self: self._legacy(2))
+    width = property(lambda self: self._legacy(3))
+
+    def _legacy(self, axis: int) -> int:
+        if len(self._shape) > 4:
+            raise ValueError('num, channels, height and width are for blobs of up to 4 axes')
+        return self._shape[axis] if axis < len(self._shape) else 1
+
+
+class StandInLayer:
+    """A Python layer set up on stand-ins, as PythonLayer does it in C++."""
+
+    def __init__(self, layer_class: Any, parameter: Any, shapes: List[Shape]) -> None:
+        self.layer = layer_class.__new__(layer_class)
+        self.layer.param_str = parameter.python_param.param_str
+        self.layer.phase = caffe.TRAIN
+        self.bottom = [Blob(shape) for shape in shapes]
+        self.top = [Blob(()) for _ in range(max(len(parameter.top), 1))]
+        for blob in self.bottom:
+            blob.data[...] = 1
+        self.layer.setup(self.bottom, self.top)
+
+    def evaluate(self, spec: Spec, pred: np.ndarray, label: np.ndarray, upstream: float,
+                 before: Optional[float]) -> Evaluation:
+        blob = self.bottom[spec.pred]
+        blob.data[...], self.bottom[spec.label].data[...] = pred, label
+        blob.diff[...] = 0 if before is None else before
+        self.layer.reshape(self.bottom, self.top)
+        self.layer.forward(self.bottom, self.top)
+        if before is not None:
+            for i, top in enumerate(self.top):
+                top.diff[...] = upstream if i == 0 else 0
+            asked = [i == spec.pred for i in range(len(self.bottom))]
+            self.layer.backward(self.top, asked, self.bottom)
+        return Evaluation(self.top[0].data.copy(), blob.diff.copy())
+
+
+class NetReader:
+    """Shapes in a net that is loaded as it stands, with its data layers."""
+
+    def shapes(self, text: str) -> Dict[str, Shape]:
+        return {name: tuple(blob.shape) for name, blob in load(text).blobs.items()}
+
+
+def load(text: str) -> caffe.Net:
+    """A net in TRAIN phase.  Caffe wants a file; this one has no name and cannot be left behind."""
+    with tempfile.TemporaryFile('w') as file:
+        file.write(text)
+        file.flush()
+        return caffe.Net(f'/dev/fd/{file.fileno()}', caffe.TRAIN)
+
+
+def _renamed(parameter: Any, bottoms: int, upstream: float) -> Any:
+    """The layer with our names and loss_weight, and in every phase."""
+    layer = caffe_pb2.LayerParameter()
+    layer.CopyFrom(parameter)
+    for field in ('bottom', 'top', 'loss_weight', 'propagate_down', 'include', 'exclude'):
+        layer.ClearField(field)
+    tops = max(len(parameter.top), 1)
+    layer.name = 'loss'
+    layer.bottom.extend(f'bottom{i}' for i in range(bottoms))
+    layer.top.extend(f'top{i}' for i in range(tops))
+    layer.loss_weight.extend([upstream] + [0.0] * (tops - 1))
+    return layer
+
+
+def _python_class(parameter: Any) -> Any:
+    """The class of a Python layer; None for a layer of Caffe's own."""
+    if parameter.type != 'Python':
+        return None
+    module, name = parameter.python_param.module, parameter.python_param.layer
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise CannotRun(f'the module {module} cannot be imported: {error}; it must be in the '
+                        'current directory or on PYTHONPATH') from None
+    except Exception as error:
+        raise CannotRun(f'the module {module} cannot be imported: {type(error).__name__}: {error}'
+                        ) from None
+    if found is None:
+        raise CannotRun(f'the module {module} has no {name}')
+    if not (isinstance(found, type) and issubclass(found, caffe.Layer)):
+        raise CannotRun(f'{module}:{name} is not a class derived from caffe.Layer')
+    return found
+
+
+def _float64(array: np.ndarray) -> np.ndarray:
+    return np.array(array, dtype=np.float64)
+
+
+def _agree(precise: Evaluation, real: Evaluation) -> bool:
+    return (_close(precise.value, real.value)
+            and _close(precise.gradient, real.gradient))
+
+
+def _close(precise: np.ndarray, real: np.ndarray, tolerance: float = 1e-3) -> bool:
+    """Equal up to float32, which a difference of large sums may take several digits of."""
+    if precise.shape != real.shape or not (np.isfinite(precise) == np.isfinite(real)).all():
+        return False
+    finite = np.isfinite(real)
+    return bool(np.linalg.norm((precise - real)[finite])
+                <= tolerance * np.linalg.norm(real[finite]))

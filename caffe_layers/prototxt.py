@@ -1,0 +1,154 @@
+"""Finds the loss layers of a net and what they are fed, from its prototxt.  No net is made here."""
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format  # type: ignore[import-untyped]
+
+from soft_dice.arrays import CannotRun
+from soft_dice.checker.subject import Shape
+
+# Of Caffe's own losses of (prediction, label): the prediction they want, and the kind of label.
+# (Euclidean takes any; that of numbers in (0, 1) falls as they get nearer to a label of 0 and 1.)
+BUILT_IN: Dict[str, Tuple[str, str]] = {
+    'SoftmaxWithLoss': ('raw', 'index'), 'HingeLoss': ('raw', 'index'),
+    'MultinomialLogisticLoss': ('softmax', 'index'), 'InfogainLoss': ('softmax', 'index'),
+    'SigmoidCrossEntropyLoss': ('raw', 'onehot'), 'EuclideanLoss': ('sigmoid', 'onehot')}
+ACTIVATIONS = {'Softmax': 'softmax', 'Sigmoid': 'sigmoid'}
+KEEP_VALUES = ('Reshape', 'Flatten', 'Crop', 'Split', 'Concat', 'Slice', 'Dropout', 'Silence')
+
+
+class Loss(NamedTuple):
+    """A loss layer of a net.
+
+    layer : the LayerParameter.
+    pred, label : which of its bottoms these are.
+    input : what the prediction holds, from the layer that makes it: 'softmax', 'sigmoid' or 'raw'.
+    weighted : has the layer a loss_weight, without which Caffe never calls a Python layer's
+        backward?
+    """
+
+    layer: Any
+    pred: int
+    label: int
+    input: str
+    weighted: bool
+
+
+def parse(text: str, message: Any) -> Any:
+    """The message, filled from prototxt."""
+    return text_format.Parse(text, message)
+
+
+def read(path: str) -> Any:
+    """The NetParameter in a file.  Raises CannotRun where there is none."""
+    try:
+        with open(path) as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or 'it is not a text file'
+        raise CannotRun(f'{path} cannot be read: {reason}') from None
+    try:
+        net = parse(text, caffe_pb2.NetParameter())
+    except text_format.ParseError as error:
+        raise CannotRun(f'{path} is not the prototxt of a net: line {error}') from None
+    if len(net.layers):
+        raise CannotRun(f'{path} is in the old format ("layers"): convert it with '
+                        "Caffe's upgrade_net_proto_text")
+    return net
+
+
+def python_layer(module: str, class_name: str, param_str: str) -> Any:
+    """The LayerParameter of a Python layer with a top of its own."""
+    layer = caffe_pb2.LayerParameter(name='loss', type='Python', top=['loss'])
+    layer.python_param.module, layer.python_param.layer = module, class_name
+    layer.python_param.param_str = param_str
+    return layer
+
+
+def losses(net: Any) -> List[Loss]:
+    """The loss layers of the TRAIN net.
+
+    Layers with a loss_weight that is not 0, Caffe's own losses, and Python layers of two bottoms or
+    more whose top is used by nobody and whose class or name has "loss" in it.
+    """
+    layers = [layer for layer in net.layer if _in_training(layer)]
+    used = {name for layer in layers for name in layer.bottom}
+    return [_loss(layer, layers) for layer in layers
+            if len(layer.bottom) >= 2 and _is_loss(layer, used)]
+
+
+def choose(net: Any, name: Optional[str], path: str) -> List[Loss]:
+    """The layer of that name, or all losses.  Raises CannotRun where there is none."""
+    if name is None:
+        found = losses(net)
+        if not found:
+            raise CannotRun(f'{path} has no loss layer of (prediction, label); if it is one of '
+                            f'these, name it with --layer: {_names(net.layer)}')
+        return found
+    layers = [layer for layer in net.layer if layer.name == name]
+    if not layers:
+        raise CannotRun(f'{path} has no layer {name!r}; its layers are {_names(net.layer)}')
+    layer = ([each for each in layers if _in_training(each)] or layers)[0]
+    if len(layer.bottom) < 2:
+        raise CannotRun(f'layer {name!r} has {len(layer.bottom)} bottoms; a loss has a prediction '
+                        'and a label')
+    return [_loss(layer, [each for each in net.layer if _in_training(each)])]
+
+
+def label_kind(layer: Any, pred: Shape, label: Shape) -> str:
+    """What kind of label goes with these shapes, where the layer's type does not say it."""
+    kind = BUILT_IN.get(layer.type, ('', ''))[1]
+    classes = pred[1] if len(pred) > 1 else 1
+    if kind == 'index' or (not kind and label != pred):
+        return 'index'
+    return 'binary' if classes == 1 else 'onehot'
+
+
+def _is_loss(layer: Any, used: Any) -> bool:
+    if any(layer.loss_weight):
+        return True
+    if layer.type != 'Python':
+        return layer.type.endswith('Loss') and not len(layer.loss_weight)
+    called_loss = 'loss' in (layer.name + layer.python_param.layer).lower()
+    return called_loss and not used.intersection(layer.top) and not len(layer.loss_weight)
+
+
+def _loss(layer: Any, layers: List[Any]) -> Loss:
+    """Which bottom is the label: the one that comes straight from the data."""
+    data = {name for each in layers if not each.bottom for name in each.top}
+    first_two = [name in data for name in layer.bottom[:2]]
+    pred = 1 if first_two == [True, False] else 0
+    if layer.type in BUILT_IN:
+        made_by = BUILT_IN[layer.type][0]
+    else:
+        made_by = _activation(layer, layer.bottom[pred], layers)
+    weighted = any(layer.loss_weight) or layer.type != 'Python'
+    return Loss(layer, pred, 1 - pred, made_by, weighted)
+
+
+def _activation(loss: Any, blob: str, layers: List[Any]) -> str:
+    """The activation that made a blob, through layers that keep values as they are."""
+    for layer in _before(loss, layers):
+        if blob in layer.top:
+            if layer.type not in KEEP_VALUES:
+                return ACTIVATIONS.get(layer.type, 'raw')
+            blob = layer.bottom[0] if layer.bottom else ''
+    return 'raw'
+
+
+def _before(loss: Any, layers: List[Any]) -> Iterator[Any]:
+    """Layers from the loss upwards: the last to write a blob in place comes first."""
+    names = [layer.name for layer in layers]
+    until = names.index(loss.name) if loss.name in names else len(layers)
+    return reversed(layers[:until])
+
+
+def _in_training(layer: Any) -> bool:
+    train = caffe_pb2.TRAIN
+    if len(layer.include):
+        return any(not rule.HasField('phase') or rule.phase == train for rule in layer.include)
+    return not any(rule.HasField('phase') and rule.phase == train for rule in layer.exclude)
+
+
+def _names(layers: Any) -> str:
+    return ', '.join(layer.name for layer in layers) or 'none'

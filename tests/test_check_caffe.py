@@ -1,0 +1,550 @@
+"""The checker of Caffe layers, on layers with known defects and on Caffe's own."""
+import glob
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import zoo_caffe
+from backends import input_layer, loss_prototxt
+from session_tool import Tool
+
+from caffe_layers import gradcheck, prototxt, worker
+from caffe_layers.__main__ import main
+from caffe_layers.bench import Blob
+from caffe_layers.gradcheck import assert_layer, check_layer, check_net
+from soft_dice.arrays import CannotRun
+from soft_dice.checker.findings import CAFFE_KEYS
+from soft_dice.checker.subject import Died, Refused
+
+PRED, LABEL = (2, 4, 9, 8), (2, 1, 9, 8)
+SEEDS = range(20)
+
+
+def zoo(name, pred=PRED, label=LABEL):
+    return gradcheck.class_case(f'zoo_caffe:{name}', pred, label, input='softmax')
+
+
+def bad(findings):
+    return {key: finding.verdict for key, finding in findings.items() if not finding.good}
+
+
+# The zoo: right layers.
+
+def judge(layer_class):
+    """Findings at every seed, and whether float64 stand-ins spoke for the layer."""
+    case = zoo(layer_class.__name__)
+    with gradcheck.subject(case) as layer:
+        return [gradcheck.check_subject(layer, case, seed) for seed in SEEDS], layer.dtype
+
+
+@pytest.fixture(scope='module')
+def right():
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(zoo_caffe.RIGHT, pool.map(judge, zoo_caffe.RIGHT)))
+
+
+@pytest.mark.parametrize('layer_class', zoo_caffe.RIGHT, ids=lambda each: each.__name__)
+def test_no_false_alarm_over_twenty_seeds(layer_class, right):
+    findings, dtype = right[layer_class]
+    assert len(findings) == 20
+    assert {seed: bad(each) for seed, each in enumerate(findings) if bad(each)} == {}
+    for each in findings:
+        assert tuple(each) == CAFFE_KEYS
+        assert each['gradient'].verdict == each['relative_error'].verdict == 'correct'
+        assert each['direction'].verdict == 'correct'
+        assert each['loss_weight'].verdict == 'honoured'
+        assert each['force_backward'].verdict == 'works'
+        assert each['empty'].verdict == 'finite'
+        assert each['shapes'].verdict == 'works'
+        assert each['relative_error'].value < (1e-2 if dtype == 'float32' else 1e-6)
+
+
+@pytest.mark.parametrize('layer_class, batch, classes', [
+    (zoo_caffe.Linear, 'separate', 'separate'), (zoo_caffe.Squared, 'separate', 'separate'),
+    (zoo_caffe.PooledClasses, 'separate', 'pooled'),
+    (zoo_caffe.PooledBatch, 'pooled', 'separate'), (zoo_caffe.CrossEntropy, 'separate', 'pooled'),
+    (zoo_caffe.Euclidean, 'separate', 'pooled')])
+def test_what_is_pooled(layer_class, batch, classes, right):
+    for each in right[layer_class][0]:
+        assert (each['batch'].verdict, each['classes'].verdict) == (batch, classes)
+
+
+def test_float64_where_the_layer_allows_it(right):
+    in_float32 = {layer.__name__ for layer, (_, dtype) in right.items() if dtype == 'float32'}
+    assert in_float32 == {'Float32', 'BlobsOnly'}
+
+
+# The zoo: one defect each, and nothing else is found.
+
+WRONG = {'gradient': 'wrong', 'relative_error': 'wrong'}
+DEFECTS = {
+    'HalfTheQuotient': WRONG, 'OnePercent': WRONG, 'OnePixel': WRONG, 'OnePercentFloat32': WRONG,
+    'Argmax': {'gradient': 'zero-forward'}, 'Threshold': {'gradient': 'zero-forward'},
+    'Nothing': {'gradient': 'none'}, 'Adds': {'gradient': 'stale'},
+    'ForegroundOnly': {'gradient': 'stale', 'relative_error': 'wrong'},
+    'Raises': {'gradient': 'error'},
+    'Uphill': {**WRONG, 'direction': 'uphill'},
+    'OtherSample': {**WRONG, 'batch': 'wrong sample'},
+    'Score': {'direction': 'rises'},
+    'WeightIgnored': {'loss_weight': 'ignored'}, 'WeightSquared': {'loss_weight': 'squared'},
+    'WeightWithoutSign': {'loss_weight': 'absolute'},
+    'LabelGradientRaises': {'force_backward': 'raises'},
+    'LabelGradientAborts': {'force_backward': 'dies'},
+    'LabelGradientInstead': {'force_backward': 'wrong'},
+    'NoSmooth': {'empty': 'not finite'},
+    'FirstSampleOnly': {'batch': 'sample ignored'}, 'NeedsABatch': {'batch': 'N=1 fails'},
+    'SmallClassDropped': {'classes': 'class dropped'},
+    'Broadcasts': {'shapes': 'broadcast'}, 'FlatImages': {'shapes': 'fails on 3-D'},
+    'LegacyAccessors': {'shapes': 'dies'}, 'AbortsAtAWrongLabel': {'shapes': 'dies'},
+    'HangsAtAWrongLabel': {'shapes': 'dies'}}
+
+
+@pytest.fixture(scope='module')
+def defective():
+    def judge_defect(name):
+        case = zoo(name)
+        with gradcheck.LayerSubject(name, case.spec, case.example, patience=2.0) as layer:
+            return gradcheck.check_subject(layer, case)
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(DEFECTS, pool.map(judge_defect, DEFECTS)))
+
+
+def test_every_layer_of_the_zoo_is_judged():
+    layers = {name for name, each in vars(zoo_caffe).items() if isinstance(each, type)}
+    assert layers - {'Layer'} == {each.__name__ for each in zoo_caffe.RIGHT} | set(DEFECTS)
+
+
+@pytest.mark.parametrize('name', list(DEFECTS))
+def test_the_defect_is_found_and_no_other(name, defective):
+    assert bad(defective[name]) == DEFECTS[name]
+    for key in DEFECTS[name]:
+        assert len(defective[name][key].message) > 20
+
+
+@pytest.mark.parametrize('name', ['Argmax', 'Threshold', 'OnePercentFloat32'])
+def test_the_defect_is_found_whatever_the_seed(name):
+    case = zoo(name)
+    with gradcheck.subject(case) as layer:
+        for seed in range(1, 6):
+            assert bad(gradcheck.check_subject(layer, case, seed)) == DEFECTS[name], seed
+
+
+def test_the_numbers_behind_the_findings(defective):
+    pixel = defective['OnePixel']['gradient'].value
+    assert tuple(pixel['worst']) == (1, 2, 3, 3)  # as its docstring says: pixel 27 of 9 x 8
+    assert pixel['analytic'] == pytest.approx(-pixel['numeric'], rel=1e-4)
+    assert defective['OnePercent']['relative_error'].value == pytest.approx(0.01 / 1.01, rel=1e-3)
+    assert defective['Uphill']['relative_error'].value == pytest.approx(2, rel=1e-6)
+    assert defective['Uphill']['gradient'].value['cosine'] == pytest.approx(-1)
+    ratios = {name: defective[name]['loss_weight'].value
+              for name in ('WeightIgnored', 'WeightSquared', 'WeightWithoutSign')}
+    for name, (three, minus) in {'WeightIgnored': (1, 1), 'WeightSquared': (9, 1),
+                                 'WeightWithoutSign': (3, 1)}.items():
+        assert ratios[name]['3'] == pytest.approx(three, rel=1e-4)
+        assert ratios[name]['-1'] == pytest.approx(minus, rel=1e-4)
+
+
+def test_a_layer_that_ends_its_process_is_quoted(defective):
+    assert 'Cannot use legacy accessors' in defective['LegacyAccessors']['shapes'].message
+    assert 'SIGABRT' in defective['AbortsAtAWrongLabel']['shapes'].message
+    assert 'no answer within' in defective['HangsAtAWrongLabel']['shapes'].message
+    assert 'no gradient yet' in defective['Raises']['gradient'].message
+
+
+# Caffe's own losses, and ours.
+
+def net_file(folder, *layers):
+    path = folder / 'net.prototxt'
+    path.write_text('\n'.join(layers))
+    return str(path)
+
+
+def loss_layer(kind, more='', name='loss', bottoms=('pred', 'label'), top='loss'):
+    names = ' '.join(f'bottom: "{bottom}"' for bottom in bottoms)
+    return f'layer {{ name: "{name}" type: "{kind}" {names} top: "{top}" {more} }}'
+
+
+def python(layer, more='loss_weight: 1', **keywords):
+    module, name = layer.split(':')
+    return loss_layer('Python', f'{more} python_param {{ module: "{module}" layer: "{name}" }}',
+                      **keywords)
+
+
+@pytest.mark.parametrize('kind, pred, label, more', [
+    ('SoftmaxWithLoss', PRED, LABEL, ''), ('SoftmaxWithLoss', (3, 5), (3,), ''),
+    ('SoftmaxWithLoss', PRED, LABEL, 'loss_param { ignore_label: 255 }'),
+    ('SigmoidCrossEntropyLoss', PRED, PRED, ''),
+    ('SigmoidCrossEntropyLoss', (2, 1, 9, 8), (2, 1, 9, 8), ''),
+    ('EuclideanLoss', PRED, PRED, ''), ('EuclideanLoss', (3, 5), (3, 5), ''),
+    ('HingeLoss', (4, 5), (4,), ''), ('HingeLoss', (4, 5), (4,), 'hinge_loss_param { norm: L2 }'),
+    ('MultinomialLogisticLoss', (4, 5), (4,), '')])
+def test_caffes_own_losses_are_right(kind, pred, label, more, tmp_path):
+    path = net_file(tmp_path, input_layer('pred', pred), input_layer('label', label),
+                    loss_layer(kind, more))
+    for seed in range(3):
+        findings = check_net(path, seed=seed)
+        assert bad(findings) == {}, seed
+        assert findings['gradient'].verdict == 'correct'
+        assert findings['loss_weight'].verdict == 'honoured'
+
+
+@pytest.mark.parametrize('pred, label, param_str, kind', [
+    (PRED, LABEL, '', None), (PRED, (2, 9, 8), '{"exponent": 2, "pool_classes": true}', None),
+    ((2, 3, 4, 5, 6), (2, 1, 4, 5, 6), '{"batch_dice": true}', None),
+    ((3, 1, 9, 8), (3, 1, 9, 8), '{"activation": "sigmoid"}', 'binary'),
+    (PRED, PRED, '{"activation": "sigmoid", "sparse_label": false}', 'onehot'),
+    (PRED, LABEL, '{"class_reduction": "none"}', None)])
+def test_our_layer_is_right(pred, label, param_str, kind):
+    assert_layer('caffe_layers:SoftDiceLossLayer', pred, label, param_str, label_kind=kind)
+
+
+@pytest.mark.parametrize('path', sorted(glob.glob('prototxt_examples/*.prototxt')),
+                         ids=os.path.basename)
+def test_the_example_nets_are_right(path):
+    assert bad(check_net(path)) == {}
+
+
+# In tests.
+
+def test_assert_layer_in_a_test():
+    assert_layer(zoo_caffe.Linear, PRED, LABEL, input='softmax')
+    with pytest.raises(AssertionError, match='WeightIgnored has defects: loss_weight') as raised:
+        assert_layer(zoo_caffe.WeightIgnored, PRED, LABEL, input='softmax')
+    assert all(key in str(raised.value) for key in CAFFE_KEYS)
+    assert_layer(zoo_caffe.WeightIgnored, PRED, LABEL, input='softmax', allow=['loss_weight'])
+    with pytest.raises(AssertionError, match='defects: loss_weight'):
+        assert_layer(zoo_caffe.WeightIgnored, PRED, LABEL, input='softmax', allow=['shapes'])
+    with pytest.raises(ValueError, match='allow takes gradient, .* got weight'):
+        assert_layer(zoo_caffe.Linear, PRED, LABEL, input='softmax', allow=['weight'])
+
+
+@pytest.mark.parametrize('layer, keywords, message', [
+    ('no_such_module:Loss', {}, "module no_such_module cannot be imported: No module named"),
+    ('zoo_caffe:NoSuch', {}, 'the module zoo_caffe has no NoSuch'),
+    ('zoo_caffe:SMOOTH', {}, 'zoo_caffe:SMOOTH is not a class derived from caffe.Layer'),
+    ('zoo_caffe', {}, 'must be module:Class'), ('zoo_caffe:A.B', {}, 'must be module:Class'),
+    ('zoo_caffe:Linear', dict(label=(2, 1, 9, 7)),
+     r'one number per pixel, .* the shape \(2, 1, 9, 8\); got'),
+    ('zoo_caffe:Linear', dict(label=PRED[:2]), 'has one number per pixel'),
+    ('zoo_caffe:Linear', dict(label=(2, 72)), 'has one number per pixel'),
+    ('zoo_caffe:Linear', dict(label=(1, 2, 9, 8)), 'has one number per pixel'),
+    ('zoo_caffe:Linear', dict(label=(2, 0, 9, 8)), 'numbers from 1 upwards'),
+    ('zoo_caffe:Linear', dict(input='tanh'), 'input must be one of softmax, sigmoid, raw'),
+    ('zoo_caffe:Linear', dict(label_kind='soft'), 'label_kind must be one of'),
+    ('zoo_caffe:Linear', dict(label=PRED), r'cannot set zoo_caffe:Linear up .* has one channel'),
+    ('caffe_layers:SoftDiceLossLayer', dict(param_str='{"smoth": 1}'), "unknown option 'smoth'")])
+def test_what_cannot_run(layer, keywords, message):
+    with pytest.raises(CannotRun, match=message):
+        check_layer(layer, PRED, **{'label': LABEL, **keywords})
+
+
+def test_a_class_of_the_main_program_is_explained():
+    layer_class = type('Loss', (zoo_caffe.Linear,), {'__module__': '__main__'})
+    with pytest.raises(CannotRun, match='move Loss into a file'):
+        check_layer(layer_class, PRED)
+
+
+# The process that may die.
+
+def test_a_session_outlives_its_child():
+    with worker.Session(Tool, limit=0.5) as session:
+        assert [session.call('count'), session.call('count')] == [1, 2]
+        with pytest.raises(Died, match=r'^Check failed: a == b \(1 vs. 2\) Different. \(blob.hpp'):
+            session.call('say_and', 'abort')
+        assert session.call('count') == 1  # another child
+        with pytest.raises(worker.Hung, match='no answer within 0.5 seconds'):
+            session.call('say_and', 'sleep')
+        with pytest.raises(Died):
+            session.call('say_and', 'exit')
+        assert session.call('count') == 1
+        with pytest.raises(Refused, match='SystemExit'):  # an exception like any other
+            session.call('say_and', 'leave')
+        assert session.call('count') == 2
+
+
+def test_sessions_do_not_share_a_child():
+    with worker.Session(Tool) as one, worker.Session(Tool) as other:
+        assert [one.call('count'), one.call('count'), other.call('count')] == [1, 2, 1]
+        child = other._child
+    with pytest.raises(ProcessLookupError):  # and leave none behind
+        os.kill(child, 0)
+
+
+def test_a_caller_that_is_killed_leaves_no_process_behind():
+    code = ('import os, threading, time; from session_tool import Tool; '
+            'from caffe_layers.worker import Session; session = Session(Tool); '
+            'threading.Thread(target=session.call, args=("say_and", "sleep"), daemon=True).start();'
+            ' time.sleep(0.5); print(session._child, flush=True); os.kill(os.getpid(), 9)')
+    path = os.pathsep.join([os.getcwd(), os.path.dirname(zoo_caffe.__file__)])
+    done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE,
+                          env={**os.environ, 'PYTHONPATH': path})
+    child = int(done.stdout)
+    for _ in range(100):
+        if not _runs(child):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f'process {child} still sleeps')
+
+
+def _runs(process):
+    try:
+        with open(f'/proc/{process}/stat') as file:
+            return file.read().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+def test_a_tool_that_cannot_be_made():
+    with pytest.raises(CannotRun, match='no such thing'):
+        worker.Session(Tool, 'cannot')
+    with pytest.raises(Died, match='SIGABRT'):
+        worker.Session(Tool, 'abort')
+
+
+def test_stand_in_blob():
+    blob = Blob((2, 3, 4))
+    assert (blob.num, blob.channels, blob.height, blob.width, blob.count) == (2, 3, 4, 1, 24)
+    blob.data[...] = 1
+    data = blob.data
+    blob.reshape(2, 3, 4)
+    assert blob.data is data  # as Caffe keeps the memory
+    blob.reshape(*(1,) * 5)
+    assert blob.data.shape == blob.diff.shape == blob.shape == (1,) * 5
+    with pytest.raises(ValueError, match='up to 4 axes'):
+        blob.num
+    with pytest.raises(AttributeError):
+        blob.data = 1
+
+
+def test_float64_has_the_digits_that_the_net_has_not():
+    case = zoo('Squared')
+    pred, label = case.example.arrays(3)
+    with gradcheck.subject(case) as precise, gradcheck.LayerSubject(
+            'Squared', case.spec, case.example, float64=False) as real:
+        flat, one_hot = zoo_caffe.Layer.arrays(None, (_holding(pred), _holding(label)))
+        exact = zoo_caffe.Squared.loss(None, flat, one_hot)
+        assert abs(precise.value(pred, label) - exact) < 1e-15
+        assert 1e-15 < abs(real.value(pred, label) - exact) < 1e-6
+        assert precise.evaluate(pred, label).gradient.dtype == np.float64
+
+
+def _holding(array):
+    blob = Blob(array.shape)
+    blob.data[...] = array
+    return blob
+
+
+# Nets.
+
+SOFTMAX = 'layer { name: "softmax" type: "Softmax" bottom: "score" top: "pred" }'
+
+
+def cases(folder, *layers, **keywords):
+    return gradcheck.net_cases(net_file(folder, *layers), **keywords)
+
+
+def test_input_and_label_are_told_from_the_net(tmp_path):
+    dropout = 'layer { name: "drop" type: "Dropout" bottom: "pred" top: "pred" }'
+    sigmoid = SOFTMAX.replace('Softmax', 'Sigmoid')
+    for layers, wanted in [((SOFTMAX,), 'softmax'), ((sigmoid,), 'sigmoid'),
+                           ((SOFTMAX, dropout), 'softmax'),
+                           ((sigmoid, SOFTMAX.replace('"score"', '"pred"')), 'softmax')]:
+        (case,) = cases(tmp_path, input_layer('score', PRED), input_layer('label', LABEL),
+                        *layers, python('zoo_caffe:Linear'))
+        assert case.example.input == wanted and case.example.label_kind == 'index'
+        assert 'the prediction is ' + wanted in case.assumed
+    (case,) = cases(tmp_path, input_layer('pred', (2, 1, 5, 5)), input_layer('label', (2, 1, 5, 5)),
+                    python('zoo_caffe:Linear'))
+    assert case.example.label_kind == 'binary' and case.example.input == 'raw'
+
+
+def test_the_label_is_the_bottom_that_comes_from_the_data(tmp_path):
+    path = net_file(tmp_path, input_layer('score', PRED), input_layer('label', PRED), SOFTMAX,
+                    loss_layer('EuclideanLoss', bottoms=('label', 'pred')))
+    (case,) = gradcheck.net_cases(path)
+    assert (case.spec.pred, case.spec.label) == (1, 0)
+    assert 'pred is the prediction, label the label' in case.assumed
+    assert bad(check_net(path)) == {}
+
+
+def test_layers_of_the_test_phase_and_metrics_are_no_losses(tmp_path):
+    (case,) = cases(
+        tmp_path, input_layer('pred', PRED), input_layer('label', LABEL),
+        python('zoo_caffe:Linear', name='train'),
+        python('zoo_caffe:Linear', name='test', top='t',
+               more='loss_weight: 1 include { phase: TEST }'),
+        python('zoo_caffe:Linear', name='metric', top='m', more=''),
+        loss_layer('SoftmaxWithLoss', 'loss_weight: 0', name='off', top='off'))
+    assert case.name == 'train'
+
+
+def test_loss_without_loss_weight(tmp_path):
+    path = net_file(tmp_path, input_layer('score', PRED), input_layer('label', LABEL), SOFTMAX,
+                    python('zoo_caffe:Linear', more=''))
+    findings = check_net(path)
+    assert bad(findings) == {'loss_weight': 'missing'}
+    assert 'add loss_weight: 1' in findings['loss_weight'].message
+
+
+def test_several_losses(tmp_path):
+    layers = (input_layer('pred', PRED), input_layer('label', LABEL),
+              loss_layer('SoftmaxWithLoss', name='one'),
+              python('caffe_layers:SoftDiceLossLayer', name='two', top='two'))
+    assert [case.name for case in cases(tmp_path, *layers)] == ['one', 'two']
+    path = net_file(tmp_path, *layers)
+    with pytest.raises(CannotRun, match='several losses, name one of one, two'):
+        check_net(path)
+    assert bad(check_net(path, layer='two')) == {}
+
+
+def test_a_large_net_is_checked_on_few_pixels(tmp_path):
+    (case,) = cases(tmp_path, input_layer('pred', (1, 3, 200, 20)),
+                    input_layer('label', (1, 1, 200, 20)), loss_layer('SoftmaxWithLoss'))
+    assert (case.example.pred, case.example.label) == ((2, 3, 32, 20), (2, 1, 32, 20))
+    assert any('(2, 3, 32, 20) will do for the (1, 3, 200, 20)' in each for each in case.assumed)
+
+
+def test_pixel_weights_are_ones(tmp_path):
+    path = net_file(tmp_path, loss_prototxt({'pred': PRED, 'label': LABEL, 'w': (2, 1, 9, 8)}))
+    assert bad(check_net(path)) == {}
+
+
+DATABASE = ('layer { name: "data" type: "Data" top: "pred" top: "label" '
+            'data_param { source: "no/such/lmdb" batch_size: 1 backend: LMDB } }')
+
+
+def test_a_net_whose_data_is_elsewhere(tmp_path):
+    path = net_file(tmp_path, DATABASE, loss_layer('SoftmaxWithLoss'))
+    with pytest.raises(CannotRun, match=r'give the shapes with --pred .* Check failed'):
+        check_net(path)
+    assert bad(check_net(path, pred=PRED, label=LABEL)) == {}
+
+
+def test_prototxt_that_is_none(tmp_path):
+    for text, message in [('layer { nome: "x" }', 'not the prototxt of a net: line 1:9'),
+                          ('layers { name: "x" }', 'old format'),
+                          (input_layer('pred', PRED), 'no loss layer .* with --layer: pred'),
+                          ('', 'name it with --layer: none')]:
+        with pytest.raises(CannotRun, match=message):
+            check_net(net_file(tmp_path, text))
+    with pytest.raises(CannotRun, match='cannot be read: No such file'):
+        check_net(str(tmp_path / 'none.prototxt'))
+    with pytest.raises(CannotRun, match="has no layer 'x'; its layers are pred"):
+        check_net(net_file(tmp_path, input_layer('pred', PRED)), layer='x')
+    with pytest.raises(CannotRun, match="layer 'pred' has 0 bottoms"):
+        check_net(net_file(tmp_path, input_layer('pred', PRED)), layer='pred')
+
+
+def test_reading_a_net_makes_none(tmp_path):
+    net = prototxt.read(net_file(tmp_path, DATABASE, loss_layer('SoftmaxWithLoss')))
+    (loss,) = prototxt.losses(net)
+    assert (loss.layer.name, loss.pred, loss.label, loss.input) == ('loss', 0, 1, 'raw')
+
+
+# The command.
+
+def test_command_on_a_net(tmp_path, capsys):
+    path = net_file(tmp_path, input_layer('pred', PRED), input_layer('label', LABEL),
+                    loss_layer('SoftmaxWithLoss'))
+    assert main(['check', path]) == 0
+    out, err = capsys.readouterr()
+    assert all(key in out for key in CAFFE_KEYS) and 'the label is index' in out
+    assert '\x1b' not in out and err == ''
+
+
+def test_command_writes_what_is_asked_for(tmp_path, capfd):
+    files = [str(tmp_path / name) for name in ('f.json', 'f.png', 'f.html')]
+    assert main(['check', '--class', 'zoo_caffe:OnePixel', '--pred', '2,4,5,6', '--label',
+                 '2,1,5,6', '--input', 'softmax', '--json', files[0], '--plot', files[1],
+                 '--html', files[2]]) == 1
+    with open(files[0]) as file:
+        findings = json.load(file)
+    assert tuple(findings) == CAFFE_KEYS
+    assert all(set(each) == {'verdict', 'value', 'message'} for each in findings.values())
+    assert findings['gradient']['verdict'] == 'wrong'
+    with open(files[1], 'rb') as file:
+        assert file.read(8) == b'\x89PNG\r\n\x1a\n'
+    with open(files[2]) as file:
+        page = file.read()
+    assert 'zoo_caffe:OnePixel' in page and 'data:image/png;base64,' in page
+    assert capfd.readouterr().err == ''  # Caffe tells nothing of every net it makes
+
+
+def test_command_checks_every_loss(tmp_path, capsys):
+    path = net_file(tmp_path, input_layer('pred', PRED), input_layer('label', LABEL),
+                    loss_layer('SoftmaxWithLoss', name='good'),
+                    python('zoo_caffe:Broadcasts', name='bad', top='two'))
+    assert main(['check', path]) == 1
+    out = capsys.readouterr().out
+    assert 'good: prediction' in out and 'bad: prediction' in out
+    assert main(['check', path, '--json', '-']) == 2
+    assert 'name one with --layer: good, bad' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['no.prototxt'], 'no.prototxt cannot be read: No such file'),
+    ([], 'give either a net or --class'),
+    (['a.prototxt', '--class', 'a:B'], 'give either a net or --class'),
+    (['--class', 'zoo_caffe:Linear'], '--class needs the shape of a prediction'),
+    (['--class', 'zoo_caffe:Linear', '--pred', '2,3', '--layer', 'x'], '--layer names a layer'),
+    (['a.prototxt', '--param-str', '{}'], '--param-str goes with --class'),
+    (['--class', 'nowhere:Linear', '--pred', '2,4,9,8'], 'No module named'),
+    (['--class', 'zoo_caffe:Linear', '--pred', '2,4,9,8', '--label', '1,1,9,8'],
+     'one number per pixel')])
+def test_command_that_cannot_run(arguments, message, capsys):
+    assert main(['check'] + arguments) == 2
+    out, err = capsys.readouterr()
+    assert message in err and err.startswith('caffe_layers check: ') and err.count('\n') == 1
+    assert out == ''
+
+
+@pytest.mark.parametrize('shape', ['2,4,x', '', '2,-1', '2,0'])
+def test_command_with_a_shape_that_is_none(shape, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(['check', '--class', 'a:B', f'--pred={shape}'])
+    assert raised.value.code == 2
+    assert 'numbers from 1 upwards' in capsys.readouterr().err
+
+
+def test_command_with_a_seed_that_is_none(capsys):
+    with pytest.raises(SystemExit):
+        main(['check', '--class', 'a:B', '--seed=-1'])
+    assert 'a seed is a whole number from 0 upwards' in capsys.readouterr().err
+
+
+def test_command_finds_a_layer_in_the_current_directory_and_is_quick(tmp_path):
+    """A stranger's layer, from nowhere near this project; 30 seconds are the promise."""
+    (tmp_path / 'mine.py').write_text(
+        'import caffe, numpy as np\n'
+        'class Loss(caffe.Layer):\n'
+        '    def setup(self, bottom, top): print("chatter")\n'
+        '    def reshape(self, bottom, top):\n'
+        '        self.diff = np.zeros_like(bottom[0].data, dtype=np.float32)\n'
+        '        top[0].reshape(1)\n'
+        '    def forward(self, bottom, top):\n'
+        '        self.diff[...] = bottom[0].data - bottom[1].data\n'
+        '        top[0].data[...] = np.sum(self.diff ** 2) / bottom[0].num / 2.\n'
+        '    def backward(self, top, propagate_down, bottom):\n'
+        '        for i in range(2):\n'
+        '            if propagate_down[i]:\n'
+        '                bottom[i].diff[...] = (-1) ** i * self.diff / bottom[i].num\n')
+    environment = {**os.environ, 'PYTHONPATH': os.getcwd()}
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, '-m', 'caffe_layers', 'check', '--class', 'mine:Loss', '--pred',
+         '2,4,32,32', '--label', '2,4,32,32', '--input', 'softmax', '--json', '-'],
+        cwd=str(tmp_path), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    took = time.perf_counter() - started
+    assert done.returncode == 1, done.stderr.decode()
+    findings = json.loads(done.stdout.decode())
+    assert findings['gradient']['verdict'] == 'correct'
+    # Caffe's own example of a Python loss, pyloss.py, has these two defects
+    assert findings['loss_weight']['verdict'] == 'ignored'
+    assert findings['shapes']['verdict'] == 'dies'
+    assert done.stderr.decode() == ''
+    assert took < 30
