@@ -186,7 +186,7 @@ def python(layer, more='loss_weight: 1', **keywords):
 def test_caffes_own_losses_are_right(kind, pred, label, more, tmp_path):
     path = net_file(tmp_path, input_layer('pred', pred), input_layer('label', label),
                     loss_layer(kind, more))
-    for seed in range(3):
+    for seed in (0, 1, 3, 10, 17):  # at some of these a class of HingeLoss has no gradient
         findings = check_net(path, seed=seed)
         assert bad(findings) == {}, seed
         assert findings['gradient'].verdict == 'correct'
