@@ -5,8 +5,8 @@ import sys
 from typing import List, Optional
 
 from soft_dice.arrays import CannotRun
-from soft_dice.checker import checks, report
-from soft_dice.checker.subject import INPUTS, LABELS, Died, Refused, Shape
+from soft_dice.checker import checks, command
+from soft_dice.checker.subject import LABELS, Died, Refused
 
 from . import gradcheck
 
@@ -16,7 +16,7 @@ def check(arguments: argparse.Namespace) -> int:
     loss_weight, does it survive empty images, one sample, other shapes?  Give a net, or a Python
     class with the shapes to check it on.
     """
-    report.check_output_arguments(arguments)
+    command.check_output_arguments(arguments)
     cases = _cases(arguments)
     if len(cases) > 1 and (arguments.json or arguments.plot or arguments.html):
         raise CannotRun(f'{arguments.net} has several losses; for a file name one with --layer: '
@@ -48,7 +48,7 @@ def _check_case(case: gradcheck.Case, arguments: argparse.Namespace) -> int:
     with gradcheck.subject(case) as layer:
         findings = gradcheck.check_subject(layer, case, arguments.seed)
         evidence = None
-        if report.wants_evidence(arguments):
+        if command.wants_evidence(arguments):
             try:
                 evidence = checks.evidence(layer, case.example, arguments.seed)
             except (Refused, Died):  # of which the findings tell
@@ -56,25 +56,8 @@ def _check_case(case: gradcheck.Case, arguments: argparse.Namespace) -> int:
     assumed = f'Assumed: {"; ".join(case.assumed)}.' if case.assumed else 'Nothing was assumed.'
     if arguments.json != '-':
         print(assumed)
-    return report.emit(arguments, findings, evidence, case.title,
-                       [assumed, f'Seed {arguments.seed}; numbers in {layer.dtype}.'])
-
-
-def _shape(text: str) -> Shape:
-    try:
-        shape = tuple(int(size) for size in text.split(','))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise argparse.ArgumentTypeError(f'a shape is numbers from 1 upwards, for example 2,4,9,8; '
-                                         f'got {text!r}')
-    return shape
-
-
-def _seed(text: str) -> int:
-    if not (text.isdigit() and int(text) < 2 ** 31):
-        raise argparse.ArgumentTypeError(f'a seed is a whole number from 0 upwards; got {text!r}')
-    return int(text)
+    return command.emit(arguments, findings, evidence, case.title,
+                        [assumed, f'Seed {arguments.seed}; numbers in {layer.dtype}.'])
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
@@ -85,13 +68,8 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
     each.add_argument('--class', dest='layer_class', metavar='MODULE:CLASS',
                       help='a Python layer, from the current directory or PYTHONPATH')
     each.add_argument('--param-str', metavar='S', default='', help="the class's")
-    each.add_argument('--pred', type=_shape, metavar='N,C,...', help="the prediction's shape")
-    each.add_argument('--label', type=_shape, metavar='N,...', help="the label's shape")
-    each.add_argument('--input', choices=INPUTS,
-                      help='what the prediction holds: probabilities, or raw scores')
-    each.add_argument('--label-kind', choices=LABELS, help='class numbers, one-hot, or 0 and 1')
-    each.add_argument('--seed', type=_seed, default=0, help='of the random input')
-    report.add_output_arguments(each)
+    command.add_input_arguments(each, LABELS)
+    command.add_output_arguments(each)
     each.set_defaults(run=check)
 
 

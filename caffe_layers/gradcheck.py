@@ -25,8 +25,8 @@ from soft_dice.checker.subject import (INPUTS, LABELS, Died, Evaluation, Example
 from soft_dice.gradcheck import relative_error
 
 from . import prototxt
-from .bench import Bench, NetReader, Spec
-from .worker import Hung, Session
+from .checker.rig import NetReader, Rig, Spec
+from .checker.worker import Hung, Session
 
 FIRST, PATIENCE = 30.0, 5.0  # seconds for the first answer, and at least for each later one
 
@@ -44,7 +44,7 @@ class LayerSubject(Subject):
         self._patience, self._longest = patience, 0.0
         self._hangs: Dict[Tuple[Shape, Shape], str] = {}
         try:
-            self._session = Session(Bench, spec, limit=FIRST)
+            self._session = Session(Rig, spec, limit=FIRST)
         except Died as error:
             raise CannotRun(f'{name} cannot be imported: the process {error}') from None
         try:
@@ -163,15 +163,7 @@ def assert_layer(layer: Union[type, str], *arguments: Any, allow: Iterable[str] 
 
     allow : keys of findings that may be bad, for a weakness one has decided to live with.
     """
-    findings = check_layer(layer, *arguments, **keywords)
-    allowed = set(allow)
-    unknown = allowed.difference(findings)
-    if unknown:
-        raise ValueError(f'allow takes {", ".join(findings)}; got {", ".join(sorted(unknown))}')
-    bad = [key for key, finding in findings.items() if not finding.good and key not in allowed]
-    if bad:
-        raise AssertionError(f'{_class_name(layer)} has defects: {", ".join(bad)}\n'
-                             + report.table(findings, _class_name(layer), colour=False))
+    report.assert_good(check_layer(layer, *arguments, **keywords), _class_name(layer), allow)
 
 
 def check_case(case: Case, seed: int = 0) -> Findings:

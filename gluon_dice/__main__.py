@@ -1,24 +1,19 @@
 """python -m gluon_dice COMMAND: exit status 0, 1 for a finding, 2 where it could not run."""
 import argparse
-import contextlib
-import difflib
-import importlib
 import json
-import os
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import mxnet as mx
 
 from soft_dice import native as kernels
 from soft_dice.arrays import CannotRun
-from soft_dice.checker import report
-from soft_dice.checker.subject import INPUTS
+from soft_dice.checker import command
 from soft_dice.native.build import BuildError, cached
 
 from . import native
+from .checker.target import read
 from .gradcheck import LABEL_KINDS, example_of, full_report
-from .target import read
 
 
 def build(arguments: argparse.Namespace) -> int:
@@ -44,48 +39,20 @@ def info(arguments: argparse.Namespace) -> int:
 def check(arguments: argparse.Namespace) -> int:
     """Is a loss right?  Looks at a gluon Block, HybridBlock or function of (pred, label): gradient,
     hybridizing, head gradient, weight, empty images, shapes; status 1 where it has a defect."""
-    example, signed = example_of(arguments.pred, arguments.label, arguments.input,
+    command.check_output_arguments(arguments)
+    if arguments.pred is None or arguments.label is None:
+        raise CannotRun('give the shapes, for example --pred 2,4,9,8 --label 2,9,8')
+    example, signed = example_of(arguments.pred, arguments.label, arguments.input or 'raw',
                                  arguments.label_kind)
-    given = _imported(arguments.loss)
+    given = command.find(arguments.loss)
     try:
         target = read(given, arguments.kwargs, arguments.loss)
     except (TypeError, ValueError) as error:
         raise CannotRun(str(error)) from None
     target.signed = signed
     found = full_report(target, example, arguments.seed,
-                        picture=bool(arguments.plot or arguments.html))
-    return report.emit(arguments, found.findings, found.evidence, found.name, found.details)
-
-
-def _imported(text: str) -> Any:
-    """The object that module:name names, a module of the current folder too."""
-    module, colon, path = text.partition(':')
-    if not module or not path:
-        raise CannotRun('the loss must be written as module:Class, for example '
-                        f'gluon_dice:SoftDiceLoss; got {text!r}')
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
-            found = importlib.import_module(module)
-    except (Exception, SystemExit) as error:  # whatever the user's module raises
-        raise CannotRun(f'the module {module} cannot be imported: {type(error).__name__}: {error}'
-                        ) from None
-    for name in path.split('.'):
-        close = difflib.get_close_matches(name, dir(found), n=1)
-        try:
-            found = getattr(found, name)
-        except AttributeError:
-            raise CannotRun(f'{module} has no {path}'
-                            + ''.join(f'; did you mean {each}?' for each in close)) from None
-    return found
-
-
-def _shape(text: str) -> Tuple[int, ...]:
-    try:
-        return tuple(int(number) for number in text.split(','))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'a shape is written as 2,4,9,8; got {text!r}') from None
+                        picture=command.wants_evidence(arguments))
+    return command.emit(arguments, found.findings, found.evidence, found.name, found.details)
 
 
 def _kwargs(text: str) -> Dict[str, Any]:
@@ -103,17 +70,8 @@ def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('loss', metavar='module:Class', help='or an instance, or a function of '
                         '(F, pred, label) or of (pred, label)')
     parser.add_argument('--kwargs', type=_kwargs, metavar='JSON', help='arguments of the class')
-    parser.add_argument('--pred', type=_shape, required=True, metavar='SHAPE',
-                        help='of the prediction, (N, C, ...), for example 2,4,9,8')
-    parser.add_argument('--label', type=_shape, required=True, metavar='SHAPE',
-                        help='of the label, for example 2,9,8')
-    parser.add_argument('--input', choices=INPUTS, default='raw',
-                        help='what the loss wants as prediction; default raw numbers')
-    parser.add_argument('--label-kind', choices=LABEL_KINDS,
-                        help='class indices, one-hot, 0 and 1, or -1 and 1; default index, but for '
-                             'a label of the shape of pred onehot, or binary for one channel')
-    parser.add_argument('--seed', type=int, default=0)
-    report.add_output_arguments(parser)
+    command.add_input_arguments(parser, LABEL_KINDS)
+    command.add_output_arguments(parser)
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

@@ -9,7 +9,7 @@ In a test of your own loss, one line::
 
 fails with a table of what is wrong.  ``python -m gluon_dice check`` is the same as a command.
 """
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -19,17 +19,17 @@ from soft_dice.checker.checks import evidence as evidence_of
 from soft_dice.checker.findings import GLUON_KEYS, Finding, Findings
 from soft_dice.checker.subject import INPUTS, LABELS, Died, Example, Refused, Shape
 
-from .checks import head_gradient, hybridize, output_shape, weight
-from .child import LIMIT
-from .subject import GluonLoss
-from .target import Target, read
+from .checker.checks import head_gradient, hybridize, output_shape, weight
+from .checker.child import LIMIT
+from .checker.subject import GluonLoss
+from .checker.target import Target, read
 
 LABEL_KINDS = LABELS + ('signed',)
 PICTURE = 1024  # elements in it: each takes two calls of some milliseconds
 
 
 class Report(NamedTuple):
-    """Findings under the keys of the issue; what the picture needs; how the loss was read."""
+    """Findings under GLUON_KEYS; what the picture needs; how the loss was read."""
 
     findings: Findings
     evidence: Optional[Evidence]
@@ -68,20 +68,15 @@ def check_loss(loss: Any, pred: Shape, label: Shape, kwargs: Optional[Dict[str, 
         return findings_of(subject, example, seed)
 
 
-def assert_loss(loss: Any, pred: Shape, label: Shape, accept: Sequence[str] = (), **keywords: Any
+def assert_loss(loss: Any, pred: Shape, label: Shape, allow: Iterable[str] = (), **keywords: Any
                 ) -> None:
     """Raise AssertionError, with the table of findings, unless the loss is right.
 
-    accept : keys of findings that may be bad, as you know of them and mean them so.
+    allow : keys of findings that may be bad, for a weakness one has decided to live with.
     Everything else is as for :func:`check_loss`.
     """
-    unknown = sorted(set(accept) - set(GLUON_KEYS))
-    if unknown:
-        raise ValueError(f'accept must name findings, of {", ".join(GLUON_KEYS)}; got {unknown}')
-    findings = check_loss(loss, pred, label, **keywords)
-    if not all(finding.good or key in accept for key, finding in findings.items()):
-        name = getattr(loss, '__name__', type(loss).__name__)
-        raise AssertionError('the loss has defects\n' + report.table(findings, name))
+    name = getattr(loss, '__name__', type(loss).__name__)
+    report.assert_good(check_loss(loss, pred, label, **keywords), name, allow)
 
 
 def full_report(target: Target, example: Example, seed: int = 0, picture: bool = False) -> Report:

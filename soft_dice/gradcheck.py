@@ -26,7 +26,7 @@ from .checker.checks import check
 from .checker.findings import Findings
 from .checker.function import Function as LossSubject
 from .checker.function import Loss
-from .checker.report import table
+from .checker.report import assert_good
 from .checker.subject import Example, Shape
 
 VJP = Callable[[np.ndarray], np.ndarray]
@@ -162,14 +162,8 @@ def assert_loss(function: Loss, *arguments: Any, allow: Iterable[str] = (), **ke
 
     allow : keys of findings that may be bad, for a weakness one has decided to live with.
     """
-    findings = check_loss(function, *arguments, **keywords)
-    unknown = set(allow) - set(findings)
-    if unknown:
-        raise ValueError(f'allow takes {", ".join(findings)}; got {", ".join(sorted(unknown))}')
-    bad = [key for key, finding in findings.items() if not finding.good and key not in set(allow)]
-    if bad:
-        name = getattr(function, '__name__', type(function).__name__)
-        raise AssertionError(f'{name} has defects: {", ".join(bad)}\n' + table(findings, name))
+    name = getattr(function, '__name__', type(function).__name__)
+    assert_good(check_loss(function, *arguments, **keywords), name, allow)
 
 
 def _misbehaviour(vjp: VJP, upstream: np.ndarray, gradient: np.ndarray,

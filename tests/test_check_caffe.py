@@ -13,9 +13,10 @@ import zoo_caffe
 from backends import input_layer, loss_prototxt
 from session_tool import Tool
 
-from caffe_layers import gradcheck, prototxt, worker
+from caffe_layers import gradcheck, prototxt
 from caffe_layers.__main__ import main
-from caffe_layers.bench import Blob
+from caffe_layers.checker import worker
+from caffe_layers.checker.rig import Blob
 from caffe_layers.gradcheck import assert_layer, check_layer, check_net
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.findings import CAFFE_KEYS
@@ -277,7 +278,7 @@ def test_sessions_do_not_share_a_child():
 
 def test_a_caller_that_is_killed_leaves_no_process_behind():
     code = ('import os, threading, time; from session_tool import Tool; '
-            'from caffe_layers.worker import Session; session = Session(Tool); '
+            'from caffe_layers.checker.worker import Session; session = Session(Tool); '
             'threading.Thread(target=session.call, args=("say_and", "sleep"), daemon=True).start();'
             ' time.sleep(0.5); print(session._child, flush=True); os.kill(os.getpid(), 9)')
     path = os.pathsep.join([os.getcwd(), os.path.dirname(zoo_caffe.__file__)])

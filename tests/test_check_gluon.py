@@ -20,10 +20,10 @@ from mxnet.gluon import loss as gluon_loss
 
 from gluon_dice import SoftDiceLoss
 from gluon_dice.__main__ import main
-from gluon_dice.child import Child
+from gluon_dice.checker.child import Child
+from gluon_dice.checker.subject import GluonLoss
+from gluon_dice.checker.target import read
 from gluon_dice.gradcheck import assert_loss, check_loss, example_of
-from gluon_dice.subject import GluonLoss
-from gluon_dice.target import read
 from soft_dice.checker.findings import CAFFE_KEYS
 from soft_dice.checker.subject import Died, Refused
 
@@ -222,11 +222,11 @@ def test_float64_unless_something_rounds():
 # ---- one line of a test ----
 
 def test_assert_loss():
-    with pytest.raises(AssertionError, match='(?s)the loss has defects.*hybridize.*raises'):
+    with pytest.raises(AssertionError, match='(?s)NeedsShape has defects: hybridize.*raises'):
         assert_loss(zoo.NeedsShape, **DENSE)
-    assert_loss(zoo.NeedsShape, **DENSE, accept=['hybridize'])
-    with pytest.raises(ValueError, match="accept must name findings.*got \\['hybridise'\\]"):
-        assert_loss(zoo.Dice, **DENSE, accept=['hybridise'])
+    assert_loss(zoo.NeedsShape, **DENSE, allow=['hybridize'])
+    with pytest.raises(ValueError, match="allow takes gradient.*got hybridise"):
+        assert_loss(zoo.Dice, **DENSE, allow=['hybridise'])
 
 
 # ---- the child process ----
@@ -309,7 +309,7 @@ def test_command_finds_a_defect_and_writes_everything(tmp_path, capsys):
 
 @pytest.mark.parametrize('arguments, message', [
     (['check', 'nowhere:Loss', *COMMAND[2:]], 'nowhere cannot be imported'),
-    (['check', 'zoo_gluon', *COMMAND[2:]], 'must be written as module:Class'),
+    (['check', 'zoo_gluon', *COMMAND[2:]], 'write module:Class'),
     (['check', 'zoo_gluon:Euclid', *COMMAND[2:]], 'has no Euclid; did you mean Euclidean'),
     (['check', 'zoo_gluon:SHAPES', *COMMAND[2:]], 'must be a gluon Block'),
     ([*COMMAND, '--kwargs', '{"wait": 3}'], "cannot be made: TypeError"),

@@ -12,7 +12,7 @@ from zoo_numpy import BROKEN, RIGHT, Animal
 
 from soft_dice import soft_dice_loss_vjp
 from soft_dice.arrays import CannotRun
-from soft_dice.checker import checks, numeric, report
+from soft_dice.checker import checks, command, numeric, report
 from soft_dice.checker.checks import KEYS, check, evidence
 from soft_dice.checker.findings import Finding
 from soft_dice.checker.subject import Example
@@ -413,16 +413,16 @@ def test_html_is_one_page_that_needs_nothing_else(tmp_path, seen):
 
 def parsed(*words):
     parser = argparse.ArgumentParser()
-    report.add_output_arguments(parser)
+    command.add_output_arguments(parser)
     return parser.parse_args(words)
 
 
 def test_emit(tmp_path, seen, capsys):
     names = [str(tmp_path / name) for name in ('a.json', 'a.png', 'a.html')]
     arguments = parsed('--json', names[0], '--plot', names[1], '--html', names[2])
-    report.check_output_arguments(arguments)
-    assert report.wants_evidence(arguments)
-    assert report.emit(arguments, FINDINGS, seen, 'my:Loss') == 1
+    command.check_output_arguments(arguments)
+    assert command.wants_evidence(arguments)
+    assert command.emit(arguments, FINDINGS, seen, 'my:Loss') == 1
     out = capsys.readouterr().out
     assert out.startswith('my:Loss\n') and f'Written: {", ".join(names)}\n' in out
     assert list(json.loads((tmp_path / 'a.json').read_text())) == list(FINDINGS)
@@ -432,14 +432,14 @@ def test_emit(tmp_path, seen, capsys):
 @pytest.mark.parametrize('words', [['--json'], ['--json', '-']])
 def test_json_to_the_terminal_is_json_alone(words, capsys):
     arguments = parsed(*words)
-    assert not report.wants_evidence(arguments)
-    assert report.emit(arguments, FINDINGS, None, 'my:Loss') == 1
+    assert not command.wants_evidence(arguments)
+    assert command.emit(arguments, FINDINGS, None, 'my:Loss') == 1
     assert json.loads(capsys.readouterr().out)['batch']['verdict'] == 'pooled'
 
 
 def test_emit_without_evidence_says_so(tmp_path, capsys):
     path = str(tmp_path / 'a.png')
-    report.emit(parsed('--plot', path), FINDINGS, None, 'my:Loss')
+    command.emit(parsed('--plot', path), FINDINGS, None, 'my:Loss')
     assert 'was not drawn' in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
@@ -448,7 +448,7 @@ def test_emit_without_evidence_says_so(tmp_path, capsys):
     (['--html', 'no/such/a.html'], 'there is no folder for no/such/a.html')])
 def test_what_cannot_be_written_is_refused_at_once(words, message):
     with pytest.raises(CannotRun, match=re.escape(message)):
-        report.check_output_arguments(parsed(*words))
+        command.check_output_arguments(parsed(*words))
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, seen, monkeypatch):

@@ -1,8 +1,5 @@
 """Shows findings: a table on the terminal, JSON for programs, a picture, a page for bug reports.
-
-Both commands take their output options from here and end with :func:`emit`.
 """
-import argparse
 import base64
 import contextlib
 import html as markup
@@ -10,10 +7,9 @@ import io
 import json
 import math
 import os
-import sys
 import tempfile
 import textwrap
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterable, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -45,6 +41,22 @@ def summary(findings: Findings) -> str:
     if not defects:
         return 'No defect found.'
     return (f'{len(defects)} of {len(findings)} findings are defects: ' + ', '.join(defects) + '.')
+
+
+def assert_good(findings: Findings, name: str, allow: Iterable[str]) -> None:
+    """Raise AssertionError, with the table, for a finding that is bad and is not allowed to be.
+
+    Raises
+    ------
+    ValueError : ``allow`` names no finding.
+    """
+    allowed = set(allow)
+    unknown = sorted(allowed.difference(findings))
+    if unknown:
+        raise ValueError(f'allow takes {", ".join(findings)}; got {", ".join(unknown)}')
+    bad = [key for key, finding in findings.items() if not finding.good and key not in allowed]
+    if bad:
+        raise AssertionError(f'{name} has defects: {", ".join(bad)}\n' + table(findings, name))
 
 
 def _mark(finding: Finding) -> Tuple[str, str]:
@@ -88,7 +100,7 @@ def plot(path: str, evidence: Evidence, title: str) -> None:
     CannotRun : no matplotlib, or the file cannot be written.
     """
     picture = _png(evidence, title)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(picture)
 
 
@@ -151,7 +163,7 @@ def _image(array: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _replacing(path: str) -> Iterator[Any]:
+def replacing(path: str) -> Iterator[Any]:
     """A binary file that takes the name ``path`` when it is complete, and not before."""
     folder = os.path.dirname(os.path.abspath(path))
     temporary = ''
@@ -209,7 +221,7 @@ def html(path: str, findings: Findings, evidence: Optional[Evidence], title: str
 {picture}{f"<h2>What was run</h2><ul>{notes}</ul>" if notes else ""}
 </body></html>
 '''
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(page.encode('utf-8'))
 
 
@@ -221,66 +233,3 @@ def _row(name: str, finding: Finding) -> str:
     return (f'<tr class="{kind}"><td>{markup.escape(name)}</td><td><span class="{kind}">'
             f'{markup.escape(finding.verdict)}</span></td><td>{markup.escape(finding.message)}'
             f'{numbers}</td></tr>')
-
-
-def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--json', metavar='FILE', nargs='?', const='-',
-                        help='findings as JSON into a file; - or nothing: print it, not the table')
-    parser.add_argument('--plot', metavar='FILE.png',
-                        help='draw analytic gradient, numeric gradient and difference')
-    parser.add_argument('--html', metavar='FILE', help='a page with all of it, for a bug report')
-
-
-def check_output_arguments(arguments: argparse.Namespace) -> None:
-    """Refuse what cannot be written, before anything is computed.
-
-    Raises
-    ------
-    CannotRun : a picture that is no .png, or a file in a folder that does not exist.
-    """
-    if arguments.plot and not arguments.plot.endswith('.png'):
-        raise CannotRun(f'--plot must name a file that ends in .png; got {arguments.plot}')
-    for option in ('json', 'plot', 'html'):
-        path = getattr(arguments, option)
-        if path and path != '-' and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
-            raise CannotRun(f'--{option}: there is no folder for {path}')
-
-
-def wants_evidence(arguments: argparse.Namespace) -> bool:
-    """Evidence is slow; is it asked for?"""
-    return bool(arguments.plot or arguments.html)
-
-
-def emit(arguments: argparse.Namespace, findings: Findings, evidence: Optional[Evidence],
-         title: str, details: Sequence[str] = ()) -> int:
-    """Print and write what the arguments ask for.
-
-    evidence : None where no picture could be made.
-
-    Returns
-    -------
-    The exit status.
-
-    Raises
-    ------
-    CannotRun : a file cannot be written.
-    """
-    if arguments.json and arguments.json != '-':
-        with _replacing(arguments.json) as file:
-            file.write((to_json(findings) + '\n').encode('utf-8'))
-    written: List[str] = [arguments.json] if arguments.json not in (None, '-') else []
-    if arguments.plot and evidence is not None:
-        plot(arguments.plot, evidence, title)
-        written.append(arguments.plot)
-    if arguments.html:
-        html(arguments.html, findings, evidence, title, details)
-        written.append(arguments.html)
-    if arguments.json == '-':
-        print(to_json(findings))
-    else:
-        print(table(findings, title, sys.stdout.isatty()))
-        if written:
-            print(f'Written: {", ".join(written)}')
-    if arguments.plot and evidence is None:
-        print(f'{arguments.plot} was not drawn: there is no gradient to show', file=sys.stderr)
-    return exit_status(findings)

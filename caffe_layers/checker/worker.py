@@ -79,8 +79,8 @@ class Template:
 
     def _start(self) -> None:
         self._control, theirs = Pipe()
-        command = [sys.executable, '-c', 'from caffe_layers.worker import template; template('
-                   f'{theirs.fileno()})']
+        command = [sys.executable, '-c', 'from caffe_layers.checker.worker import template; '
+                   f'template({theirs.fileno()})']
         path = os.pathsep.join([os.getcwd()] + sys.path)
         with tempfile.TemporaryFile() as errors:
             self._process = subprocess.Popen(

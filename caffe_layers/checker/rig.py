@@ -1,4 +1,4 @@
-"""One loss layer on the bench: in a real net, and on float64 stand-ins for its blobs.
+"""A test rig for one loss layer: a real net, and float64 stand-ins for its blobs.
 
 This runs in the child process of a worker.Session, where it may abort.
 """
@@ -13,7 +13,7 @@ from caffe.proto import caffe_pb2
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.subject import Evaluation, Shape
 
-from . import prototxt
+from .. import prototxt
 
 
 class Spec(NamedTuple):
@@ -51,7 +51,7 @@ class Spec(NamedTuple):
         return shapes
 
 
-class Bench:
+class Rig:
     """What a Subject asks of a layer.
 
     Raises CannotRun where the layer's class cannot be found.

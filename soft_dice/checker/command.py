@@ -1,0 +1,135 @@
+"""What the check commands of both frameworks have in common: arguments, and what comes out."""
+import argparse
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+from typing import Any, List, Optional, Sequence
+
+from ..arrays import CannotRun
+from . import report
+from .checks import Evidence
+from .findings import Findings
+from .subject import INPUTS, Shape
+
+
+def find(text: str) -> Any:
+    """The object that module:name names, where module may be a file in the current folder.
+
+    Raises
+    ------
+    CannotRun : there is none; with the nearest name there is.
+    """
+    module, colon, path = text.partition(':')
+    if not module or not path:
+        raise CannotRun(f'write module:Class, for example my_losses:DiceLoss; got {text!r}')
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
+            found = importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
+        raise CannotRun(f'the module {module} cannot be imported: {type(error).__name__}: {error}'
+                        ) from None
+    for name in path.split('.'):
+        close = difflib.get_close_matches(name, dir(found), n=1)
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise CannotRun(f'{module} has no {path}'
+                            + ''.join(f'; did you mean {each}?' for each in close)) from None
+    return found
+
+
+def add_input_arguments(parser: argparse.ArgumentParser, label_kinds: Sequence[str]) -> None:
+    parser.add_argument('--pred', type=_shape, metavar='N,C,...',
+                        help="the prediction's shape, for example 2,4,9,8")
+    parser.add_argument('--label', type=_shape, metavar='N,...',
+                        help="the label's shape, for example 2,9,8 or 2,1,9,8")
+    parser.add_argument('--input', choices=INPUTS,
+                        help='what the prediction holds: probabilities, or raw scores')
+    parser.add_argument('--label-kind', choices=label_kinds,
+                        help='class numbers, one-hot, 0 and 1'
+                             + (', or -1 and 1' if 'signed' in label_kinds else ''))
+    parser.add_argument('--seed', type=_seed, default=0, help='of the random input')
+
+
+def _shape(text: str) -> Shape:
+    try:
+        shape = tuple(int(size) for size in text.split(','))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f'a shape is numbers from 1 upwards, for example 2,4,9,8; '
+                                         f'got {text!r}')
+    return shape
+
+
+def _seed(text: str) -> int:
+    if not (text.isdigit() and int(text) < 2 ** 31):
+        raise argparse.ArgumentTypeError(f'a seed is a whole number from 0 upwards; got {text!r}')
+    return int(text)
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--json', metavar='FILE', nargs='?', const='-',
+                        help='findings as JSON into a file; - or nothing: print it, not the table')
+    parser.add_argument('--plot', metavar='FILE.png',
+                        help='draw analytic gradient, numeric gradient and difference')
+    parser.add_argument('--html', metavar='FILE', help='a page with all of it, for a bug report')
+
+
+def check_output_arguments(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be written, before anything is computed.
+
+    Raises
+    ------
+    CannotRun : a picture that is no .png, or a file in a folder that does not exist.
+    """
+    if arguments.plot and not arguments.plot.endswith('.png'):
+        raise CannotRun(f'--plot must name a file that ends in .png; got {arguments.plot}')
+    for option in ('json', 'plot', 'html'):
+        path = getattr(arguments, option)
+        if path and path != '-' and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+            raise CannotRun(f'--{option}: there is no folder for {path}')
+
+
+def wants_evidence(arguments: argparse.Namespace) -> bool:
+    """Evidence is slow; is it asked for?"""
+    return bool(arguments.plot or arguments.html)
+
+
+def emit(arguments: argparse.Namespace, findings: Findings, evidence: Optional[Evidence],
+         title: str, details: Sequence[str] = ()) -> int:
+    """Print and write what the arguments ask for.
+
+    evidence : None where no picture could be made.
+
+    Returns
+    -------
+    The exit status.
+
+    Raises
+    ------
+    CannotRun : a file cannot be written.
+    """
+    if arguments.json and arguments.json != '-':
+        with report.replacing(arguments.json) as file:
+            file.write((report.to_json(findings) + '\n').encode('utf-8'))
+    written: List[str] = [arguments.json] if arguments.json not in (None, '-') else []
+    if arguments.plot and evidence is not None:
+        report.plot(arguments.plot, evidence, title)
+        written.append(arguments.plot)
+    if arguments.html:
+        report.html(arguments.html, findings, evidence, title, details)
+        written.append(arguments.html)
+    if arguments.json == '-':
+        print(report.to_json(findings))
+    else:
+        print(report.table(findings, title, sys.stdout.isatty()))
+        if written:
+            print(f'Written: {", ".join(written)}')
+    if arguments.plot and evidence is None:
+        print(f'{arguments.plot} was not drawn: there is no gradient to show', file=sys.stderr)
+    return report.exit_status(findings)
