@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Optional, Tuple
 
 from soft_dice.options import DiceOptions
 
+from .compat import arange_like
+
 BLOCK = 1 << 14
 
 
@@ -67,6 +69,8 @@ def prepare(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options:
             return F.reshape(array, shape=(0, -1, channels))
         if batch_axis != 0:
             array = F.swapaxes(array, dim1=0, dim2=batch_axis)
+        if options.axis < 0:
+            return _classes_last(F, array, options.axis)
         if options.axis != 1:
             array = F.swapaxes(array, dim1=1, dim2=options.axis)
         return F.transpose(F.reshape(array, shape=(0, 0, -1)), axes=(0, 2, 1))
@@ -95,8 +99,18 @@ def prepare(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options:
         valid = valid * _none(F, 1 - (weight >= 0) * (weight < float('inf')))
         mask = weight if mask is None else F.broadcast_mul(mask, weight)
     if options.sparse_label and not num_classes:
-        valid = F.broadcast_mul(valid, _activation_fits(F, z, options))
+        valid = F.broadcast_mul(valid, _activation_fits(F, z, options, dtype))
     return Pixels(z, label, mask, F.cast(valid, 'float64'))
+
+
+def _classes_last(F: Any, array: Any, axis: int) -> Any:
+    """(N, P, C) of (N, ..., C, ...) with C at a negative axis, which swapaxes takes from MXNet 1.6
+    only."""
+    samples_pixels = F.reshape(F.slice_axis(array, axis=axis, begin=0, end=1), shape=(0, -1))
+    rows = F.reshape(array, shape=(-1,) + (0,) * -axis, reverse=True)  # (N A, C, ...)
+    rows = F.transpose(F.reshape(rows, shape=(0, 0, -1)), axes=(0, 2, 1))
+    return F.reshape_like(F.reshape(rows, shape=(-3, 0)), samples_pixels, lhs_begin=0, lhs_end=1,
+                          rhs_begin=0, rhs_end=2)
 
 
 def count(F: Any, pixels: Pixels, options: DiceOptions, blocks: int, num_classes: int = 0
@@ -172,10 +186,10 @@ def inner(F: Any, a: Any, b: Any, blocks: int) -> Any:
 def _index_label(F: Any, z: Any, label: Any, options: DiceOptions, num_classes: int, dtype: str
                  ) -> Tuple[Any, Any, Any]:
     """One-hot (N, P, C), mask and which pixels are not allowed, of labels (N, P, 1)."""
-    classes, one_channel = _classes(F, z)
     if num_classes:
         bad = F.clip(F.floor(label), 0, max(num_classes, 2) - 1) != label
     else:
+        classes, _ = _classes(F, z, dtype)
         last = F.reshape(F.max(classes, axis=0), shape=(1, 1, 1))
         bad = 1 - F.broadcast_lesser_equal(label, last) * (label >= 0) * (label == F.floor(label))
     mask = None
@@ -183,7 +197,9 @@ def _index_label(F: Any, z: Any, label: Any, options: DiceOptions, num_classes: 
         mask = label != options.ignore_label
         bad = bad * mask
         label = F.where(mask, label, -F.ones_like(label))
-    if num_classes > 1:
+    if num_classes == 1:
+        return label == 1, mask, bad
+    if num_classes:
         one_hot = F.one_hot(F.reshape(label, shape=(0, -1)), depth=num_classes, dtype=dtype)
         return one_hot, mask, bad
     # label - c for every class c is the product [label, 1] [1, -c]^T: faster than to broadcast.
@@ -193,16 +209,16 @@ def _index_label(F: Any, z: Any, label: Any, options: DiceOptions, num_classes: 
     return one_hot, mask, bad
 
 
-def _classes(F: Any, z: Any) -> Tuple[Any, Any]:
+def _classes(F: Any, z: Any, dtype: str) -> Tuple[Any, Any]:
     """The label of each class, (C,): 0 .. C - 1, but 1 for one channel; and whether it is one."""
-    classes = F.contrib.arange_like(z, axis=2)
+    classes = arange_like(F, z, 2, dtype)
     one_channel = F.max(classes, axis=0) == 0
     return F.broadcast_add(classes, one_channel), one_channel
 
 
-def _activation_fits(F: Any, z: Any, options: DiceOptions) -> Any:
+def _activation_fits(F: Any, z: Any, options: DiceOptions, dtype: str) -> Any:
     """(1, 1): 1 where the activation makes sense for this number of classes, as resolve() says."""
-    _, one_channel = _classes(F, z)
+    _, one_channel = _classes(F, z, dtype)
     fits = {'softmax': 1 - one_channel, 'sigmoid': one_channel,
             'none': F.ones_like(one_channel)}[options.activation]
     return F.reshape(fits, shape=(1, 1))

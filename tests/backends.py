@@ -5,7 +5,6 @@ import tempfile
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 from unittest import mock
 
-import caffe
 import mxnet as mx
 import numpy as np
 from cases import Arrays
@@ -143,12 +142,14 @@ def temporary_prototxt(text: str) -> Iterator[str]:
         yield path
 
 
-def make_net(text: str, phase: int = caffe.TRAIN) -> caffe.Net:
+def make_net(text: str, phase: Optional[int] = None) -> Any:
+    """A caffe.Net; by default of the phase TRAIN."""
+    import caffe  # here, as the version matrix runs the other backends where there is no Caffe
     with temporary_prototxt(text) as path:
-        return caffe.Net(path, phase)
+        return caffe.Net(path, caffe.TRAIN if phase is None else phase)
 
 
-def loss_net(arrays: Arrays, param_str: str = '', **keywords: Any) -> caffe.Net:
+def loss_net(arrays: Arrays, param_str: str = '', **keywords: Any) -> Any:
     """A net with the arrays in its inputs."""
     inputs = {'pred': arrays.pred, 'label': arrays.label, 'pixel_weight': arrays.pixel_weight}
     inputs = {name: array for name, array in inputs.items() if array is not None}

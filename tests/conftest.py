@@ -1,13 +1,17 @@
-"""What every test shares.  Both frameworks are required: without one the suite fails, not skips."""
+"""What every test shares.  Both frameworks are required: without one the suite fails, not skips.
+
+Only environment/matrix.py, which chooses tests that need no Caffe, sets TEST_WITHOUT_CAFFE=1.
+"""
 import os
 
 os.environ.setdefault('GLOG_minloglevel', '2')  # Caffe prints every layer it makes otherwise
 
-import caffe  # noqa: E402
 import mxnet  # noqa: E402
 import pytest  # noqa: E402
 
-caffe.set_mode_cpu()
+if os.environ.get('TEST_WITHOUT_CAFFE') != '1':
+    import caffe
+    caffe.set_mode_cpu()
 mxnet.random.seed(0)
 
 
