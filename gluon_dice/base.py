@@ -42,13 +42,19 @@ class StagedLoss(Loss):
     KIND: ClassVar[Type[Options]]
 
     def __init__(self, options: Optional[Options] = None, weight: Optional[float] = None,
-                 batch_axis: int = 0, **fields: Any) -> None:
+                 batch_axis: int = 0, num_classes: Optional[int] = None, **fields: Any) -> None:
         block = {name: fields.pop(name) for name in ('prefix', 'params') if name in fields}
         super().__init__(weight=weight, batch_axis=batch_axis, **block)
         if not isinstance(batch_axis, int) or batch_axis < 0:
             raise ValueError(f'batch_axis must be a whole number >= 0; got {batch_axis!r}')
         given = self.KIND() if options is None else require(options, self.KIND)
         self.options = given.replace(**fields)
+        if num_classes is not None:
+            if not isinstance(num_classes, int) or num_classes < 1:
+                raise ValueError('num_classes must be a whole number >= 1, for example 4; '
+                                 f'got {num_classes!r}')
+            self.options.resolve(num_classes)
+        self._num_classes = num_classes or 0
         self._symbol_dtype = 'float32'
         self._trace = Trace()
 
@@ -56,6 +62,7 @@ class StagedLoss(Loss):
         changed = self.options.changed()
         changed += [f'weight={self._weight!r}'] * (self._weight is not None)
         changed += [f'batch_axis={self._batch_axis}'] * (self._batch_axis != 0)
+        changed += [f'num_classes={self._num_classes}'] * (self._num_classes != 0)
         return f'{type(self).__name__}({", ".join(changed)})'
 
     def cast(self, dtype: Any) -> None:
@@ -69,6 +76,9 @@ class StagedLoss(Loss):
             check_shapes(dice, pred.shape, label.shape,
                          None if pixel_weight is None else pixel_weight.shape, self._batch_axis)
             classes = pred.shape[dice.axis]
+            if self._num_classes not in (0, classes):
+                raise ValueError(f'pred must have num_classes={self._num_classes} channels along '
+                                 f'axis {dice.axis}; got {classes} in {pred.shape}')
             self.options.resolve(classes)
             pixels = pred.size // (classes * pred.shape[self._batch_axis])
             dtype = _arithmetic(pred.dtype)
@@ -78,7 +88,7 @@ class StagedLoss(Loss):
                           weighted=pixel_weight is not None)
         else:
             trace = Trace(self._symbol_dtype, self._native_wanted(pred),
-                          weighted=pixel_weight is not None)
+                          num_classes=self._num_classes, weighted=pixel_weight is not None)
         self._retrace_for(trace)
         inputs = [pred, label] + [pixel_weight] * trace.weighted
         if trace.native and trace.arrays:

@@ -13,12 +13,12 @@ def arange_like(F: Any, array: Any, axis: int, dtype: str) -> Any:
     ------
     RuntimeError : this MXNet has no operator for it.
     """
-    if hasattr(F.contrib, 'arange_like'):  # MXNet 1.6
+    if hasattr(F.contrib, 'arange_like'):
         return F.contrib.arange_like(array, axis=axis)
-    if not hasattr(F.contrib, 'index_array'):  # MXNet 1.5
-        raise RuntimeError(f'in a graph mxnet {mx.__version__} has no operator that counts the '
-                           'classes of the prediction, neither contrib.arange_like nor '
-                           'contrib.index_array: tell the loss how many there are, for example '
+    if not hasattr(F.contrib, 'index_array'):
+        raise RuntimeError(f'mxnet {mx.__version__} has neither contrib.arange_like (since 1.6) '
+                           'nor contrib.index_array (since 1.5), without which a graph cannot count '
+                           'the classes of a prediction: give their number, for example '
                            'SoftDiceLoss(num_classes=4)')
     for each in range(axis):
         array = F.slice_axis(array, axis=each, begin=0, end=1)

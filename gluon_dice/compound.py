@@ -30,6 +30,7 @@ class DiceCELoss(StagedLoss):
         terms see ``dice_weight`` and ``ce_weight``, of classes ``class_weights`` (of the Dice) and
         ``ce_class_weights``.
     batch_axis : int, default 0.
+    num_classes : int, optional; as of :class:`SoftDiceLoss`.
     **fields : options by name, in place of or on top of ``options``.
 
     Examples
@@ -56,6 +57,6 @@ class DiceCELoss(StagedLoss):
 
     def _loss(self, F: Any, sums: Tuple[Counts, EntropySums], valid: Any) -> Any:
         counts, entropy_sums = sums
-        dice = loss_from_counts(F, counts, valid, self.options.dice)
+        dice = loss_from_counts(F, counts, valid, self.options.dice, self._num_classes)
         entropy = cross_entropy(F, entropy_sums, self.options)
         return F.broadcast_add(self.options.dice_weight * dice, self.options.ce_weight * entropy)

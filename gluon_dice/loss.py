@@ -26,6 +26,9 @@ class SoftDiceLoss(StagedLoss):
     weight : float, optional.  Multiplies the loss, as in every Gluon loss; for weights of classes
         see ``class_weights``.
     batch_axis : int, default 0.  Of pred, and of a label that has pred's number of axes.
+    num_classes : int, optional.  Of pred.  Options that do not fit it, and a pred of another number
+        of channels, are then refused, also inside a network's graph.  Required only there, for
+        index labels, on MXNet before 1.5, which cannot count channels.
     **fields : options by name, in place of or on top of ``options``.
 
     Inputs
@@ -87,4 +90,4 @@ class SoftDiceLoss(StagedLoss):
         return counts.count(F, pixels, self.options, self._trace.blocks, self._trace.num_classes)
 
     def _loss(self, F: Any, sums: counts.Counts, valid: Any) -> Any:
-        return loss_from_counts(F, sums, valid, self.options)
+        return loss_from_counts(F, sums, valid, self.options, self._num_classes)

@@ -12,8 +12,15 @@ from soft_dice.score import EMPTY, HEAVIEST, LOG_GUARD
 from .counts import Counts
 
 
-def loss_from_counts(F: Any, counts: Counts, valid: Any, options: DiceOptions) -> Any:
-    """(N,), or (N, K) with class_reduction 'none'; NaN where ``valid`` (N, 1) is 0."""
+def loss_from_counts(F: Any, counts: Counts, valid: Any, options: DiceOptions,
+                     num_classes: int = 0) -> Any:
+    """(N,), or (N, K) with class_reduction 'none'; NaN where ``valid`` (N, 1) is 0.
+
+    num_classes : counts of another number of classes are refused; 0 for any.
+    """
+    if num_classes:
+        zeros = row_of(F, [0.0] * num_classes, counts.label_sum)
+        valid = F.broadcast_add(valid, F.sum(zeros, axis=1, keepdims=True))
     select = _selector(F, options)
     rows = Counts(*(select(each) for each in counts))
     if options.batch_dice:

@@ -121,7 +121,7 @@ def test_every_defect_is_found_and_no_other(case, judged):
 def test_none_of_gluon_s_losses_was_left_out():
     named = {each.__name__ for each in vars(gluon_loss).values()
              if inspect.isclass(each) and issubclass(each, gluon_loss.Loss)}
-    assert named == {name for name, *_ in GLUON} | OTHER
+    assert named - OTHER == {name for name, *_ in GLUON}  # MXNet 1.5 has not all of OTHER
 
 
 def test_what_is_said_of_gluon_s_own_is_true():
