@@ -148,8 +148,7 @@ class DiceMetric(mx.metric.EvalMetric):
         if not self.per_class or self._classes is None:
             return self.name, tally.mean()
         counted = self.rules.options.resolve(self._classes).counted
-        per_class = tally.per_class()
-        values = np.full(len(counted), np.nan) if per_class is None else per_class
+        values = np.full(len(counted), np.nan) if tally.counts is None else tally.per_class()
         return ([self.name] + [f'{self.name}_{index}' for index in counted],
                 [tally.mean()] + values.tolist())
 

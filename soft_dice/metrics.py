@@ -291,15 +291,15 @@ class Tally:
             self._parts = [HardCounts.join(self._parts)]
         return self._parts[0] if self._parts else None
 
-    def per_class(self) -> Optional[np.ndarray]:
-        """(K,), or None before the first."""
+    def per_class(self) -> np.ndarray:
+        """(K,), empty before the first."""
         counts = self.counts
-        return None if counts is None else counts.per_class(self.rules.beta, self.rules.empty)
+        return np.zeros(0) if counts is None else counts.per_class(self.rules.beta,
+                                                                   self.rules.empty)
 
     def mean(self) -> float:
         """NaN before the first."""
-        per_class = self.per_class()
-        return math.nan if per_class is None else float(_mean_of_known(per_class))
+        return float(_mean_of_known(self.per_class()))
 
 
 # --- decisions -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 from backends import ndarray
+from tolerances import TOLERANCE
 
 from gluon_dice import DiceMetric, metric as module
 from soft_dice import DiceOptions, HardCounts, hard_counts, hard_dice
@@ -27,7 +28,7 @@ def fed(metric, pred=PRED, label=LABEL):
 def test_is_that_of_the_whole_set_and_no_mean_of_batches():
     whole = hard_dice(PRED, LABEL)
     name, value = fed(DiceMetric()).get()
-    assert name == 'dice' and value == pytest.approx(whole.mean(), rel=1e-15)
+    assert name == 'dice' and value == pytest.approx(whole.mean(), rel=TOLERANCE['value, float64'])
     ratios = np.mean([hard_dice(PRED[batch], LABEL[batch]).mean() for batch in BATCHES])
     assert abs(value - ratios) > 1e-3
 
@@ -52,7 +53,7 @@ def test_the_options_of_the_metric(fields):
     if 'per_image' in rules:  # each class over its images, then over the classes
         expected = np.nanmean(expected, axis=0)
     value = fed(DiceMetric(**fields)).get()[1]
-    assert value == pytest.approx(np.nanmean(expected), rel=1e-15)
+    assert value == pytest.approx(np.nanmean(expected), rel=TOLERANCE['value, float64'])
 
 
 @pytest.mark.parametrize('dtype', ['float16', 'float32', 'float64'])
