@@ -1,4 +1,5 @@
 """Soft Dice losses as Caffe Python layers."""
 from .loss import SoftDiceLossLayer
+from .metric import DiceScoreLayer
 
-__all__ = ['SoftDiceLossLayer']
+__all__ = ['DiceScoreLayer', 'SoftDiceLossLayer']

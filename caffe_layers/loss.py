@@ -9,6 +9,7 @@ from soft_dice.loss import evaluate
 from soft_dice.options import DiceOptions
 
 from .errors import reported
+from .runs import note_forward, note_setup
 
 
 class SoftDiceLossLayer(caffe.Layer):
@@ -57,6 +58,7 @@ class SoftDiceLossLayer(caffe.Layer):
         if len(top) not in (1, 2):
             raise ValueError('SoftDiceLossLayer has the tops loss and, if wanted, score; '
                              f'got {len(top)}')
+        note_setup(self)
 
     @reported
     def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
@@ -69,6 +71,7 @@ class SoftDiceLossLayer(caffe.Layer):
 
     @reported
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        note_forward(self)
         weight = bottom[2].data if len(bottom) == 3 else None
         self._result = evaluate(bottom[0].data, bottom[1].data, self.options, weight)
         top[0].data[...] = self._result.loss.mean(axis=0)

@@ -1,4 +1,5 @@
 """Soft Dice losses for MXNet/Gluon."""
 from .loss import SoftDiceLoss
+from .metric import DiceMetric
 
-__all__ = ['SoftDiceLoss']
+__all__ = ['DiceMetric', 'SoftDiceLoss']

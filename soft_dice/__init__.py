@@ -1,8 +1,10 @@
 """Soft multiclass Dice: the reference in NumPy that the Gluon and Caffe plugins share."""
+from .frequencies import ClassFrequencies, class_frequencies, class_weights
 from .loss import soft_dice_loss, soft_dice_loss_vjp, soft_dice_score
-from .metrics import hard_dice
+from .metrics import HardCounts, hard_counts, hard_dice
 from .options import DiceOptions
 from .presets import preset, presets
 
-__all__ = ['DiceOptions', 'hard_dice', 'preset', 'presets', 'soft_dice_loss',
+__all__ = ['ClassFrequencies', 'DiceOptions', 'HardCounts', 'class_frequencies', 'class_weights',
+           'hard_counts', 'hard_dice', 'preset', 'presets', 'soft_dice_loss',
            'soft_dice_loss_vjp', 'soft_dice_score']
