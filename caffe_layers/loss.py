@@ -6,8 +6,8 @@ import numpy as np
 
 from soft_dice.inputs import check_shapes
 from soft_dice.loss import evaluate
-from soft_dice.options import DiceOptions
 
+from . import params
 from .errors import reported
 from .runs import note_forward, note_setup
 
@@ -49,9 +49,7 @@ class SoftDiceLossLayer(caffe.Layer):
 
     @reported
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        self.options = DiceOptions.from_param_str(self.param_str)
-        if self.options.axis != 1:
-            raise ValueError(f'axis must be 1, the channels of Caffe; got {self.options.axis}')
+        self.options = params.read(self.param_str)
         if len(bottom) not in (2, 3):
             raise ValueError('SoftDiceLossLayer takes the bottoms prediction, label and, if '
                              f'wanted, pixel weights; got {len(bottom)}')

@@ -1,0 +1,54 @@
+"""param_str: the options of a layer as text, read and written."""
+import json
+from typing import Any, Optional
+
+from soft_dice.options import DiceOptions
+
+
+def read(text: str, options_class: Any = DiceOptions) -> Any:
+    """The options in a param_str.
+
+    Raises
+    ------
+    ValueError, TypeError : as ``options_class.from_param_str``; an axis that is not Caffe's.
+    """
+    return _of_caffe(options_class.from_param_str(text))
+
+
+def write(options_class: Any = DiceOptions, options: Optional[Any] = None,
+          preset: Optional[str] = None, **fields: Any) -> str:
+    """The shortest param_str: what differs from the defaults, or from the preset, in fixed order.
+
+    options : of ``options_class``; not together with ``preset``.
+    fields : options by name, in place of or on top of either.
+
+    Raises
+    ------
+    TypeError : unknown option, or options of another class.
+    ValueError : a value outside its range, contradictory options, an axis that is not Caffe's.
+
+    Examples
+    --------
+    >>> write(DiceOptions, preset='smp', ignore_label=255)
+    '{"preset": "smp", "ignore_label": 255}'
+    """
+    if options is not None and not isinstance(options, options_class):
+        name = options_class.__name__
+        raise TypeError(f'options must be a soft_dice.{name}, for example {name}(smooth=1.0); '
+                        f'got {type(options).__name__}')
+    if options is not None and preset is not None:
+        raise TypeError('give options or preset, not both; options may come from '
+                        'soft_dice.preset(name)')
+    named = {} if preset is None else {'preset': preset}
+    start = options_class.from_param_str(json.dumps(named, default=repr))
+    wanted = _of_caffe((start if options is None else options).replace(**fields))
+    usual = start.to_dict()
+    changed = {name: value for name, value in wanted.to_dict().items() if value != usual[name]}
+    return json.dumps({**named, **changed}) if named or changed else ''
+
+
+def _of_caffe(options: Any) -> Any:
+    axis = options.to_dict()['axis']
+    if axis != 1:
+        raise ValueError(f'axis must be 1, the channels of Caffe; got {axis}')
+    return options
