@@ -8,11 +8,12 @@ import os
 import sys
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
+import numpy as np
 from caffe.proto import caffe_pb2
 
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.report import GREEN, PLAIN, RED, replacing
-from soft_dice.options import DiceOptions, parse_param_str
+from soft_dice.options import parse_param_str
 
 from . import edit, params, prototxt
 from .proof import prove
@@ -119,7 +120,7 @@ def _option(text: str) -> Tuple[str, Any]:
 
 def _param_str(fields: Dict[str, Any]) -> str:
     try:
-        return params.write(DiceOptions, **fields)
+        return params.write(fields)
     except (TypeError, ValueError) as error:
         raise CannotRun(str(error)) from None
 
@@ -128,16 +129,9 @@ def _param_str(fields: Dict[str, Any]) -> str:
 
 def _site(net: Any, arguments: argparse.Namespace) -> Optional[Site]:
     """The one place that the arguments leave; None where there is none but a layer of ours."""
-    if arguments.replace is not None:
-        index = _named(net, arguments)
-        if index is None:
-            return None
-    else:
-        index = _found(net, arguments)
+    index = _found(net, arguments) if arguments.replace is None else _named(net, arguments)
     if index is None:
-        if _ours_named(net, arguments) and not (arguments.pred and arguments.label):
-            return None
-        return _at_the_end(net, arguments)
+        return None if _ours_named(net, arguments) else _at_the_end(net, arguments)
     layer = net.layer[index]
     _refuse_shape(layer)
     return Site(index, arguments.pred or layer.bottom[0], arguments.label or layer.bottom[1],
@@ -291,7 +285,7 @@ def _layer(net: Any, site: Site, arguments: argparse.Namespace, fields: Dict[str
         raise CannotRun(f'{old.name!r} has a second top, the probabilities {old.top[1]!r}, which '
                         'our layer does not give: make them with a Softmax layer, or leave the '
                         'loss where it is with --beside')
-    usual = old.name if replaces else f'{old.name}_dice'.lstrip('_')
+    usual = old.name if replaces or not old.name else f'{old.name}_dice'
     name = arguments.name or _unused(usual or 'loss', names)
     top = None if replaces and old.top else _unused(name, _blobs(net.layer, net))
     weight = arguments.loss_weight
@@ -300,8 +294,14 @@ def _layer(net: Any, site: Site, arguments: argparse.Namespace, fields: Dict[str
     down = [] if len(bottoms) == 2 else [str(each).lower() for each in old.propagate_down]
     if down:  # Caffe wants none, or one for each bottom
         down.append('false')
-    return edit.Layer(name, bottoms, top, None if weight is None else f'{weight:.7g}', CLASS,
+    return edit.Layer(name, bottoms, top, None if weight is None else _float32(weight), CLASS,
                       _param_str(fields), down)
+
+
+def _float32(number: float) -> str:
+    """As few digits as tell it from every other float32, which is what Caffe reads."""
+    text = str(np.float32(number))
+    return text[:-2] if text.endswith('.0') else text
 
 
 def _check_bottoms(net: Any, site: Site, bottoms: List[str]) -> None:
@@ -346,7 +346,7 @@ def _edited(text: str, net: Any, site: Site, layer: edit.Layer, beside: bool, pa
         del old.layer[site.at]
     same = (made.name, list(made.bottom), made.python_param.param_str) == \
         (layer.name, list(layer.bottoms), layer.param_str)
-    if new != old or not same:
+    if new.SerializeToString() != old.SerializeToString() or not same:  # == fails at a NaN
         raise CannotRun(f'{path} is written in a way that this command cannot edit without '
                         'changing more than the loss')
     return new_text
@@ -469,7 +469,7 @@ def _finite(text: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
+    if not abs(number) <= np.finfo(np.float32).max:
         raise argparse.ArgumentTypeError(f'a loss_weight is a finite number, for example 0.5; '
                                          f'got {text!r}')
     return number

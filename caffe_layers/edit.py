@@ -6,7 +6,10 @@ import dataclasses
 import re
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from caffe.proto import caffe_pb2
 from google.protobuf import text_encoding  # type: ignore[import-untyped]
+
+from .prototxt import parse
 
 CLOSING = {'{': '}', '<': '>', '[': ']'}
 SEPARATORS = (',', ';')
@@ -57,7 +60,8 @@ class Layer(NamedTuple):
 
 def layers(text: str) -> List[Field]:
     """The layers of a net, in order; one in a list, ``layer: [{...}]``, is not among them."""
-    return [field for field in _Parser(text).fields() if field.name == 'layer']
+    return [field for field in _Parser(text).fields()
+            if field.name == 'layer' and text[field.value[0]] != '[']
 
 
 def quoted(text: str) -> str:
@@ -195,14 +199,17 @@ class _Editor:
         """Give the layer exactly these values of a field."""
         there = self._block.named(name)
         new = [f'{name}: {value}' for value in values]
+        old = [self._text[field.start:field.end] for field in there]
+        if _says_the_same(old, new):
+            return
         if any(self._text[field.value[0]] == '[' for field in there):
             self._edits.append((there[0].start, there[0].end, ' '.join(new)))
             for field in there[1:]:
                 self._drop(field)
             return
-        for field, value in zip(there, values):
-            if not _same(self._text[slice(*field.value)], value):
-                self._edits.append((*field.value, value))
+        for i, field in enumerate(there[:len(values)]):
+            if not _says_the_same([old[i]], [new[i]]):
+                self._edits.append((*field.value, values[i]))
         for field in there[len(values):]:
             self._drop(field)
         for each in new[len(there):]:
@@ -224,11 +231,12 @@ class _Editor:
 
     def text(self) -> str:
         """The edited text."""
-        parts, at = [], 0
+        edited, at = '', 0
         for start, end, new in sorted(self._edits, key=lambda edit: edit[:2]):
-            parts += [self._text[at:start], _in_lines_of(self._text, new)]
+            edited = _joined(edited, self._text[at:start])
+            edited = _joined(edited, _in_lines_of(self._text, new))
             at = end
-        return ''.join(parts + [self._text[at:]])
+        return _joined(edited, self._text[at:])
 
     def _after(self, name: str) -> Field:
         """The field that a new one of this name is to follow."""
@@ -246,9 +254,9 @@ class _Editor:
             at = _line_end(text, field.end)
             self._edits.append((at, at, f'\n{_indent(text, field.start)}{written}'))
             return
-        gap = re.search(r'[ \t]*\Z', text[:field.start])
-        assert gap is not None
-        self._edits.append((field.end, field.end, (gap.group() or ' ') + written))
+        before = text[:field.start]
+        gap = '' if _begins_line(text, field.start) else before[len(before.rstrip(' \t')):]
+        self._edits.append((field.end, field.end, (gap or ' ') + written))
 
     def _drop(self, field: Field) -> None:
         """With its line, where it has one; a comment beside it stays."""
@@ -263,12 +271,16 @@ class _Editor:
         self._edits.append((start, end, ''))
 
 
-def _same(old: str, new: str) -> bool:
-    """Equal, or a plain string in other quotes."""
-    if old == new:
-        return True
-    plain = old[0] in '"\'' and '\\' not in old and old[0] not in old[1:-1]
-    return plain and new[0] in '"\'' and old[1:-1] == new[1:-1]
+def _says_the_same(fields: Sequence[str], others: Sequence[str]) -> bool:
+    """Do these fields of a layer mean what the others mean, however they are written?"""
+    one, other = (parse('\n'.join(each), caffe_pb2.LayerParameter()) for each in (fields, others))
+    return one == other
+
+
+def _joined(text: str, more: str) -> str:
+    """One after the other; two words stay two."""
+    words = re.match(r'\w', text[-1:]) and re.match(r'\w', more)
+    return f'{text} {more}' if words else text + more
 
 
 def _newline(text: str) -> str:

@@ -44,13 +44,15 @@ def soft_dice_loss(score: Any, label: Any, pixel_weight: Optional[Any] = None,
     TypeError : a blob that is no Top, unknown option, options and preset.
     ValueError : a value outside its range, contradictory options, unknown preset.
     """
-    return _loss('SoftDiceLossLayer', DiceOptions, score, label, pixel_weight, loss_weight, ntop,
-                 dict(fields, options=options, preset=preset))
+    if preset is not None:
+        fields['preset'] = preset
+    return _loss('SoftDiceLossLayer', DiceOptions, score, label, pixel_weight, loss_weight,
+                 options, ntop, fields)
 
 
 def _loss(layer: str, options_class: Any, score: Any, label: Any, pixel_weight: Optional[Any],
-          loss_weight: float, ntop: int, fields: Dict[str, Any]) -> Any:
-    """A layer of ours with the tops loss and, if wanted, score; ``fields`` as for ``_python``."""
+          loss_weight: float, options: Optional[Any], ntop: int, fields: Dict[str, Any]) -> Any:
+    """A layer of ours with the tops loss and, if wanted, score; the rest as for ``_python``."""
     if isinstance(loss_weight, bool) or not isinstance(loss_weight, numbers.Real) \
             or not math.isfinite(loss_weight):
         raise ValueError(f'loss_weight must be a finite number, for example 1; got {loss_weight!r}')
@@ -58,26 +60,25 @@ def _loss(layer: str, options_class: Any, score: Any, label: Any, pixel_weight: 
         raise ValueError(f'ntop must be 1, the loss, or 2, loss and score; got {ntop!r}')
     weights = [float(loss_weight), 0.0][:ntop]  # the score has no gradient
     return _python(layer, options_class, dict(score=score, label=label, pixel_weight=pixel_weight),
-                   fields, ntop=ntop, loss_weight=weights)
+                   options, fields, ntop=ntop, loss_weight=weights)
 
 
-def _python(layer: str, options_class: Any, bottoms: Dict[str, Any], fields: Dict[str, Any],
-            **more: Any) -> Any:
+def _python(layer: str, options_class: Any, bottoms: Dict[str, Any], options: Optional[Any],
+            fields: Dict[str, Any], **more: Any) -> Any:
     """A Python layer of this package.
 
     bottoms : by the names of the caller's arguments; None leaves one out.
-    fields : the layer's own of LAYER_FIELDS; all others are for ``params.write``.
+    fields : the layer's own of LAYER_FIELDS; all others are options, for ``params.write``.
     more : what else the layer has: ntop, loss_weight.
     """
     for name, top in bottoms.items():
         if not isinstance(top, Top) and not (top is None and name == 'pixel_weight'):
             raise TypeError(f'{name} must be a Top, as n.score is of a caffe.NetSpec n; '
                             f'got {type(top).__name__}')
-    own = {name: value for name, value in fields.items()
-           if name in LAYER_FIELDS and value is not None}
+    own = {name: value for name, value in fields.items() if name in LAYER_FIELDS}
     rest = {name: value for name, value in fields.items() if name not in LAYER_FIELDS}
     python_param = dict(module='caffe_layers', layer=layer)
-    param_str = params.write(options_class, **rest)
+    param_str = params.write(rest, options_class, options)
     if param_str:
         python_param['param_str'] = param_str
     given: List[Any] = [top for top in bottoms.values() if top is not None]

@@ -1,6 +1,6 @@
 """param_str: the options of a layer as text, read and written."""
 import json
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
 from soft_dice.options import DiceOptions
 
@@ -15,12 +15,12 @@ def read(text: str, options_class: Any = DiceOptions) -> Any:
     return _of_caffe(options_class.from_param_str(text))
 
 
-def write(options_class: Any = DiceOptions, options: Optional[Any] = None,
-          preset: Optional[str] = None, **fields: Any) -> str:
+def write(fields: Dict[str, Any], options_class: Any = DiceOptions,
+          options: Optional[Any] = None) -> str:
     """The shortest param_str: what differs from the defaults, or from the preset, in fixed order.
 
-    options : of ``options_class``; not together with ``preset``.
-    fields : options by name, in place of or on top of either.
+    fields : options by name, in place of or on top of ``options``; "preset" as in a param_str.
+    options : of ``options_class``; not together with a preset.
 
     Raises
     ------
@@ -29,22 +29,23 @@ def write(options_class: Any = DiceOptions, options: Optional[Any] = None,
 
     Examples
     --------
-    >>> write(DiceOptions, preset='smp', ignore_label=255)
-    '{"preset": "smp", "ignore_label": 255}'
+    >>> write({'ignore_label': 255, 'smooth': 1e-5, 'preset': 'smp'})
+    '{"preset": "smp", "ignore_label": 255, "smooth": 1e-05}'
     """
     if options is not None and not isinstance(options, options_class):
         name = options_class.__name__
         raise TypeError(f'options must be a soft_dice.{name}, for example {name}(smooth=1.0); '
                         f'got {type(options).__name__}')
-    if options is not None and preset is not None:
+    if options is not None and 'preset' in fields:
         raise TypeError('give options or preset, not both; options may come from '
                         'soft_dice.preset(name)')
-    named = {} if preset is None else {'preset': preset}
-    start = options_class.from_param_str(json.dumps(named, default=repr))
-    wanted = _of_caffe((start if options is None else options).replace(**fields))
+    preset = {name: value for name, value in fields.items() if name == 'preset'}
+    others = {name: value for name, value in fields.items() if name != 'preset'}
+    start = options_class.from_param_str(json.dumps(preset, default=repr))
+    wanted = _of_caffe((start if options is None else options).replace(**others)).to_dict()
     usual = start.to_dict()
-    changed = {name: value for name, value in wanted.to_dict().items() if value != usual[name]}
-    return json.dumps({**named, **changed}) if named or changed else ''
+    changed = {name: value for name, value in wanted.items() if value != usual[name]}
+    return json.dumps({**preset, **changed}) if preset or changed else ''
 
 
 def _of_caffe(options: Any) -> Any:

@@ -72,15 +72,14 @@ def parse_net(text: str, path: str) -> Any:
                         'it without')
     try:
         net = parse(text, caffe_pb2.NetParameter())
-    except (text_format.ParseError, ValueError) as error:
+    except text_format.ParseError as error:
         solver = _solver(text)
         if solver is not None:
             raise CannotRun(f'{path} is a solver file; give the net that it trains, '
                             f'{solver.net or solver.train_net or "which it holds itself"}'
                             ) from None
-        is_syntax = isinstance(error, text_format.ParseError)
-        reason = f'line {error}' if is_syntax else 'a name in it is not UTF-8'
-        raise CannotRun(f'{path} is not the prototxt of a net: {reason}') from None
+        shown = str(error).encode('utf-8', 'backslashreplace').decode('utf-8')
+        raise CannotRun(f'{path} is not the prototxt of a net: line {shown}') from None
     if len(net.layers):
         raise CannotRun(f'{path} is in the old format ("layers"): convert it with '
                         "Caffe's upgrade_net_proto_text")
@@ -91,7 +90,7 @@ def _solver(text: str) -> Any:
     """The SolverParameter in a text that may be one."""
     try:
         return parse(text, caffe_pb2.SolverParameter())
-    except (text_format.ParseError, ValueError):
+    except text_format.ParseError:
         return None
 
 

@@ -107,8 +107,8 @@ def test_param_str_says_what_differs(fields, text):
 
 @pytest.mark.parametrize('name', presets)
 def test_param_str_of_a_preset_and_of_its_options_read_back(name):
-    assert params.read(params.write(preset=name, ignore_label=7)) \
-        == params.read(params.write(options=preset(name), ignore_label=7)) \
+    assert params.read(params.write({'preset': name, 'ignore_label': 7})) \
+        == params.read(params.write({'ignore_label': 7}, options=preset(name))) \
         == preset(name).replace(ignore_label=7)
 
 
