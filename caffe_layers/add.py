@@ -453,10 +453,11 @@ def add_command(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]')
     each.add_argument('--preset', metavar='P', help='a published loss, for example monai')
     each.add_argument('--loss-weight', metavar='W', type=_finite,
                       help="by default the SoftmaxWithLoss's, or 1")
-    each.add_argument('--replace', metavar='NAME', help='the SoftmaxWithLoss, where several are')
+    each.add_argument('--replace', metavar='NAME',
+                      help='the SoftmaxWithLoss to replace, where there are several')
     each.add_argument('--beside', action='store_true', help='add it and replace nothing')
-    each.add_argument('--name', metavar='NAME', help="of the layer; by default the one's it "
-                      'replaces')
+    each.add_argument('--name', metavar='NAME',
+                      help="of the layer; by default that of the one it replaces")
     each.add_argument('--output', metavar='FILE', help='by default NET_dice.prototxt')
     each.add_argument('--force', action='store_true', help='overwrite the output')
     each.add_argument('--in-place', action='store_true',

@@ -204,6 +204,12 @@ def test_two_lines_as_in_the_examples(folder):
      'layer { name: "l" type: "Python"\n  bottom: "score" bottom: "label"\n'
      '  python_param {\n    module: "caffe_layers"\n    layer: "SoftDiceLossLayer"\n  } # on\n'
      '  # off\n\n  top: "x" loss_weight: 0.25\n}'),
+    ('layer {\n  type: "SoftmaxWithLoss"\n  bottom: "score"\n  bottom: "label"\n'
+     '  loss_param { normalize: true }\n  softmax_param {\n    engine: CAFFE\n  }\n  top: "x"\n'
+     '  name: "x"\n}',
+     'layer {\n  type: "Python"\n  bottom: "score"\n  bottom: "label"\n  python_param {\n'
+     '    module: "caffe_layers"\n    layer: "SoftDiceLossLayer"\n  }\n  top: "x"\n'
+     '  loss_weight: 1\n  name: "x"\n}'),
     ('layer { type: "SoftmaxWithLoss" bottom: "score" bottom: "label"\n# } loss_param {\n}',
      'layer { type: "Python" name: "loss" bottom: "score" bottom: "label" top: "loss"'),
     ('layer {\ntype: "SoftmaxWithLoss"\nbottom: "score"\nbottom: "label" name: "#\\"{" top: "y"}',
