@@ -9,6 +9,7 @@ from soft_dice.metrics import HardCounts, HardRules, Tally
 from soft_dice.options import parse_param_str
 from soft_dice.presets import preset
 
+from . import params
 from .errors import reported
 from .runs import Runs, note_forward, note_setup
 
@@ -67,11 +68,10 @@ class DiceScoreLayer(caffe.Layer):
     @reported
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         names = parse_param_str(self.param_str)
-        runs = Runs(_test_iter(names.pop('test_iter', None)))
+        runs = Runs(check_test_iter(names.pop('test_iter', None)))
         options = preset(names.pop('preset')) if 'preset' in names else None
         rules = HardRules.from_names(options, **names)
-        if rules.options.axis != 1:
-            raise ValueError(f'axis must be 1, the channels of Caffe; got {rules.options.axis}')
+        params.of_caffe(rules.options)
         if len(bottom) != 2:
             raise ValueError('DiceScoreLayer takes the bottoms prediction and label; '
                              f'got {len(bottom)}')
@@ -131,7 +131,7 @@ class DiceScoreLayer(caffe.Layer):
                 bottom[i].diff[...] = 0
 
 
-def _test_iter(value: Any) -> Optional[int]:
+def check_test_iter(value: Any) -> Optional[int]:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise ValueError("test_iter must be a whole number >= 1, the solver's, for example 20; "
                          f'got {value!r}')

@@ -12,7 +12,7 @@ def read(text: str, options_class: Any = DiceOptions) -> Any:
     ------
     ValueError, TypeError : as ``options_class.from_param_str``; an axis that is not Caffe's.
     """
-    return _of_caffe(options_class.from_param_str(text))
+    return of_caffe(options_class.from_param_str(text))
 
 
 def write(fields: Dict[str, Any], options_class: Any = DiceOptions,
@@ -42,13 +42,14 @@ def write(fields: Dict[str, Any], options_class: Any = DiceOptions,
     preset = {name: value for name, value in fields.items() if name == 'preset'}
     others = {name: value for name, value in fields.items() if name != 'preset'}
     start = options_class.from_param_str(json.dumps(preset, default=repr))
-    wanted = _of_caffe((start if options is None else options).replace(**others)).to_dict()
+    wanted = of_caffe((start if options is None else options).replace(**others)).to_dict()
     usual = start.to_dict()
     changed = {name: value for name, value in wanted.items() if value != usual[name]}
     return json.dumps({**preset, **changed}) if preset or changed else ''
 
 
-def _of_caffe(options: Any) -> Any:
+def of_caffe(options: Any) -> Any:
+    """The options, whose class axis must be 1.  Raises ValueError where it is not."""
     axis = options.to_dict()['axis']
     if axis != 1:
         raise ValueError(f'axis must be 1, the channels of Caffe; got {axis}')

@@ -6,8 +6,9 @@ from backends import make_net
 from tolerances import TOLERANCE
 
 from caffe_layers import params
-from caffe_layers.netspec import soft_dice_loss
-from soft_dice import DiceOptions, preset, presets, soft_dice_loss_vjp, soft_dice_score
+from caffe_layers.netspec import dice_score, soft_dice_loss
+from soft_dice import (DiceOptions, hard_dice, preset, presets, soft_dice_loss_vjp,
+                       soft_dice_score)
 from soft_dice.gradcheck import relative_error
 
 RNG = np.random.RandomState(0)
@@ -133,6 +134,55 @@ def test_what_is_refused_when_the_net_is_written(fields, error, message):
     n = spec()
     with pytest.raises(error, match=message):
         soft_dice_loss(n.score, n.label, **fields)
+
+
+def score_of(n, *arguments, **fields):
+    n.dice = dice_score(n.score, n.label, *arguments, **fields)
+    return loss_of(n)
+
+
+def test_dice_score_is_of_the_test_net():
+    n = spec()
+    layer = score_of(n, ignore_label=2, include_background=False, beta=2)
+    assert [rule.phase for rule in layer.include] == [caffe.TEST] and not layer.loss_weight
+    assert 'dice' not in make_net(str(n.to_proto()), caffe.TRAIN).blobs
+    net = make_net(str(n.to_proto()), caffe.TEST)
+    net.blobs['score'].data[...], net.blobs['label'].data[...] = PRED, LABEL
+    net.forward()
+    wanted = hard_dice(PRED, LABEL, options=DiceOptions(ignore_label=2, include_background=False),
+                       beta=2)
+    assert relative_error(net.blobs['dice'].data, wanted.mean()) <= TOLERANCE['loss, float32']
+
+
+@pytest.mark.parametrize('fields, text', [
+    (dict(), ''), (dict(ignore_label=255, empty='nan'), '{"ignore_label": 255}'),
+    (dict(test_iter=20), '{"test_iter": 20}'), (dict(preset='smp'), ''),
+    (dict(preset='milletari2016', beta=np.float32(2)), '{"beta": 2.0, "include_background": false}'),
+    (dict(options=DiceOptions(smooth=1, classes=[1, 2])), '{"classes": [1, 2]}')])
+def test_param_str_of_dice_score(fields, text):
+    assert score_of(spec(), **fields).python_param.param_str == text
+
+
+def test_dice_score_of_another_phase_and_per_class():
+    n = spec()
+    n.dice, n.each = dice_score(n.score, n.label, ntop=2, include=dict(phase=caffe.TRAIN))
+    layer = loss_of(n)
+    assert [rule.phase for rule in layer.include] == [caffe.TRAIN]
+    net = make_net(str(n.to_proto()))
+    assert net.blobs['each'].data.shape == (4,)
+    assert not score_of(spec(), phase=caffe.TEST).include
+
+
+@pytest.mark.parametrize('fields, error, message', [
+    (dict(smooth=1), TypeError, 'smooth is an option of the loss alone'),
+    (dict(smoth=1), TypeError, "unknown option 'smoth'"), (dict(ntop=0), ValueError, 'ntop must'),
+    (dict(test_iter=0), ValueError, 'test_iter must be a whole number >= 1'),
+    (dict(options=DiceOptions(axis=-1)), ValueError, 'axis must be 1'),
+    (dict(preset='dice'), ValueError, 'preset must be one of'),
+    (dict(preset='smp', options=DiceOptions()), TypeError, 'options or preset, not both')])
+def test_what_dice_score_refuses(fields, error, message):
+    with pytest.raises(error, match=message):
+        score_of(spec(), **fields)
 
 
 @pytest.mark.parametrize('bottoms, message', [
