@@ -157,7 +157,8 @@ def test_dice_score_is_of_the_test_net():
 @pytest.mark.parametrize('fields, text', [
     (dict(), ''), (dict(ignore_label=255, empty='nan'), '{"ignore_label": 255}'),
     (dict(test_iter=20), '{"test_iter": 20}'), (dict(preset='smp'), ''),
-    (dict(preset='milletari2016', beta=np.float32(2)), '{"beta": 2.0, "include_background": false}'),
+    (dict(preset='milletari2016', beta=np.float32(2)),
+     '{"beta": 2.0, "include_background": false}'),
     (dict(options=DiceOptions(smooth=1, classes=[1, 2])), '{"classes": [1, 2]}')])
 def test_param_str_of_dice_score(fields, text):
     assert score_of(spec(), **fields).python_param.param_str == text
