@@ -1,6 +1,6 @@
 """Soft Dice losses as Caffe Python layers."""
 from . import netspec
-from .loss import SoftDiceLossLayer
+from .loss import DiceCELossLayer, SoftDiceLossLayer
 from .metric import DiceScoreLayer
 
-__all__ = ['DiceScoreLayer', 'SoftDiceLossLayer', 'netspec']
+__all__ = ['DiceCELossLayer', 'DiceScoreLayer', 'SoftDiceLossLayer', 'netspec']

@@ -18,7 +18,7 @@ from soft_dice.options import parse_param_str
 from . import edit, params, prototxt
 from .proof import prove
 
-CLASS = 'SoftDiceLossLayer'
+LOSSES = {'dice': 'SoftDiceLossLayer', 'dice_ce': 'DiceCELossLayer'}
 
 
 class Site(NamedTuple):
@@ -43,7 +43,7 @@ class Site(NamedTuple):
 
 
 def add(arguments: argparse.Namespace) -> int:
-    """Write a copy of a train prototxt with SoftDiceLossLayer in place of (or beside) its
+    """Write a copy of a train prototxt with our loss layer in place of (or beside) its
     SoftmaxWithLoss, show the difference, and run the result in Caffe once to prove it: forward,
     backward, is the gradient finite and not zero?  Only the lines of that layer change; its name,
     top, rules, loss_weight and ignore_label are kept.  Exit status 0: written and proved, or the
@@ -57,7 +57,7 @@ def add(arguments: argparse.Namespace) -> int:
     site = _site(net, arguments)
     there = _ours(net, site) if site else _ours_named(net, arguments)
     if there:
-        return _already(path, there, given)
+        return _already(path, there, LOSSES[arguments.loss], given)
     assert site is not None
     notes: List[str] = []
     layer = _layer(net, site, arguments, _carried(net, site, given, notes))
@@ -118,9 +118,9 @@ def _option(text: str) -> Tuple[str, Any]:
     return name.strip(), value.strip()
 
 
-def _param_str(fields: Dict[str, Any]) -> str:
+def _param_str(fields: Dict[str, Any], class_name: str) -> str:
     try:
-        return params.write(fields)
+        return params.write(fields, params.LOSSES[class_name])
     except (TypeError, ValueError) as error:
         raise CannotRun(str(error)) from None
 
@@ -202,7 +202,7 @@ def _refuse_shape(layer: Any) -> None:
 
 def _is_ours(layer: Any) -> bool:
     python = layer.python_param
-    return (layer.type == 'Python' and python.layer == CLASS
+    return (layer.type == 'Python' and python.layer in params.LOSSES
             and python.module.split('.')[0] == 'caffe_layers')
 
 
@@ -223,17 +223,21 @@ def _ours_named(net: Any, arguments: argparse.Namespace) -> Any:
     return next(layer for layer in named if _is_ours(layer))
 
 
-def _already(path: str, layer: Any, given: Dict[str, Any]) -> int:
+def _already(path: str, layer: Any, class_name: str, given: Dict[str, Any]) -> int:
     """Says that the layer is there.  Raises CannotRun where it is another than was asked for."""
+    if layer.python_param.layer != class_name:
+        raise CannotRun(f'{path} has another loss of ours already, {_described(layer)}, of class '
+                        f'{layer.python_param.layer}: change that to {class_name}')
     try:
-        theirs = params.read(layer.python_param.param_str)
+        theirs = params.of_layer(layer)
     except (TypeError, ValueError) as error:
         raise CannotRun(f'{path} has the loss already, {_described(layer)}, but its param_str is '
                         f'wrong: {error}') from None
     start = theirs.to_dict()
     if 'preset' in given:  # which says nothing of what was carried over
         start = {name: start[name] for name in ('ignore_label', 'activation')}
-    if params.read(_param_str({**start, **given})) != theirs:
+    asked = _param_str({**start, **given}, class_name)
+    if params.read(asked, type(theirs)) != theirs:
         raise CannotRun(f'{path} has the loss already, {_described(layer)}, with other options: '
                         f'change its param_str, {layer.python_param.param_str or "which is empty"}')
     _say(f'{path} has the loss already, {_described(layer)}: nothing to do.')
@@ -274,6 +278,7 @@ def _sums_pixels(loss_param: Any) -> bool:
 def _layer(net: Any, site: Site, arguments: argparse.Namespace, fields: Dict[str, Any]
            ) -> edit.Layer:
     """What is to be written.  Raises CannotRun for names that clash, or lead nowhere."""
+    class_name = LOSSES[arguments.loss]
     bottoms = [site.pred, site.label] + ([arguments.weights] if arguments.weights else [])
     _check_bottoms(net, site, bottoms)
     old = site.layer(net)
@@ -294,8 +299,8 @@ def _layer(net: Any, site: Site, arguments: argparse.Namespace, fields: Dict[str
     down = [] if len(bottoms) == 2 else [str(each).lower() for each in old.propagate_down]
     if down:  # Caffe wants none, or one for each bottom
         down.append('false')
-    return edit.Layer(name, bottoms, top, None if weight is None else _float32(weight), CLASS,
-                      _param_str(fields), down)
+    return edit.Layer(name, bottoms, top, None if weight is None else _float32(weight),
+                      class_name, _param_str(fields, class_name), down)
 
 
 def _float32(number: float) -> str:
@@ -361,13 +366,13 @@ def _described(layer: Any) -> str:
 def _what_happens(net: Any, site: Site, layer: edit.Layer, beside: bool) -> str:
     blobs = ', '.join(layer.bottoms)
     if site.at is None:
-        return f'{layer.name!r} is added at the end: {CLASS} of {blobs}.'
+        return f'{layer.name!r} is added at the end: {layer.class_name} of {blobs}.'
     old = net.layer[site.at]
     if beside:
-        return f'{layer.name!r} is added beside {_described(old)}: {CLASS} of {blobs}.'
+        return f'{layer.name!r} is added beside {_described(old)}: {layer.class_name} of {blobs}.'
     rest = [_described(each) for i, each in enumerate(net.layer)
             if each.type == 'SoftmaxWithLoss' and i != site.at]
-    return (f'{old.name!r}, SoftmaxWithLoss, becomes {CLASS} of {blobs}.'
+    return (f'{old.name!r}, SoftmaxWithLoss, becomes {layer.class_name} of {blobs}.'
             + (f'  SoftmaxWithLoss stays {", ".join(rest)}.' if rest else ''))
 
 
@@ -447,8 +452,10 @@ def add_command(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]')
                       help="the prediction; by default the SoftmaxWithLoss's")
     each.add_argument('--label', metavar='BLOB', help='by default likewise')
     each.add_argument('--weights', metavar='BLOB', help='pixel weights; by default none')
+    each.add_argument('--loss', choices=LOSSES, default='dice',
+                      help='the Dice alone (default), or with a cross-entropy')
     each.add_argument('--option', metavar='NAME=VALUE', action='append', default=[],
-                      help='of DiceOptions, for example ignore_label=255; may be repeated')
+                      help='of the loss, for example ignore_label=255; may be repeated')
     each.add_argument('--param-str', metavar='S', default='', help='options as JSON')
     each.add_argument('--preset', metavar='P', help='a published loss, for example monai')
     each.add_argument('--loss-weight', metavar='W', type=_finite,

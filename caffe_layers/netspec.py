@@ -10,13 +10,14 @@ Options are checked here, when the net is written, and not when Caffe runs it.
 import json
 import math
 import numbers
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Type
 
 import caffe
 from caffe.net_spec import Top, layers
 
+from soft_dice.ce_options import DiceCEOptions
 from soft_dice.metrics import HardRules
-from soft_dice.options import DiceOptions
+from soft_dice.options import DiceOptions, Options
 from soft_dice.presets import preset as published
 
 from . import params
@@ -53,6 +54,18 @@ def soft_dice_loss(score: Any, label: Any, pixel_weight: Optional[Any] = None,
     if preset is not None:
         fields['preset'] = preset
     return _loss('SoftDiceLossLayer', DiceOptions, score, label, pixel_weight, loss_weight,
+                 options, ntop, fields)
+
+
+def dice_ce_loss(score: Any, label: Any, pixel_weight: Optional[Any] = None,
+                 loss_weight: float = 1.0, options: Optional[DiceCEOptions] = None,
+                 ntop: int = 1, preset: Optional[str] = None, **fields: Any) -> Any:
+    """A :class:`caffe_layers.DiceCELossLayer` on these blobs: as :func:`soft_dice_loss`, with the
+    options of :class:`soft_dice.DiceCEOptions`.
+    """
+    if preset is not None:
+        fields['preset'] = preset
+    return _loss('DiceCELossLayer', DiceCEOptions, score, label, pixel_weight, loss_weight,
                  options, ntop, fields)
 
 
@@ -102,8 +115,9 @@ def _check_ntop(ntop: int, which: str) -> None:
         raise ValueError(f'ntop must be 1, {which}; got {ntop!r}')
 
 
-def _loss(layer: str, options_class: Any, score: Any, label: Any, pixel_weight: Optional[Any],
-          loss_weight: float, options: Optional[Any], ntop: int, fields: Dict[str, Any]) -> Any:
+def _loss(layer: str, options_class: Type[Options], score: Any, label: Any,
+          pixel_weight: Optional[Any], loss_weight: float, options: Optional[Options], ntop: int,
+          fields: Dict[str, Any]) -> Any:
     """A layer of ours with the tops loss and, if wanted, score.
 
     options_class, options : as of ``params.write``.

@@ -1,11 +1,22 @@
 """param_str: the options of a layer as text, read and written."""
 import json
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Type
 
-from soft_dice.options import DiceOptions
+from soft_dice.ce_options import DiceCEOptions
+from soft_dice.options import AnyOptions, DiceOptions, Options, require
 
 
-def read(text: str, options_class: Any = DiceOptions) -> Any:
+# The loss layers of this package by the names of their classes, and what their param_str holds.
+LOSSES: Dict[str, Type[Options]] = {'SoftDiceLossLayer': DiceOptions,
+                                    'DiceCELossLayer': DiceCEOptions}
+
+
+def of_layer(layer: Any) -> Options:
+    """The options of a LayerParameter whose class is one of LOSSES; raises as :func:`read`."""
+    return read(layer.python_param.param_str, LOSSES[layer.python_param.layer])
+
+
+def read(text: str, options_class: Type[AnyOptions]) -> AnyOptions:
     """The options in a param_str.
 
     Raises
@@ -15,8 +26,8 @@ def read(text: str, options_class: Any = DiceOptions) -> Any:
     return of_caffe(options_class.from_param_str(text))
 
 
-def write(fields: Dict[str, Any], options_class: Any = DiceOptions,
-          options: Optional[Any] = None) -> str:
+def write(fields: Dict[str, Any], options_class: Type[Options] = DiceOptions,
+          options: Optional[Options] = None) -> str:
     """The shortest param_str: what differs from the defaults, or from the preset, in fixed order.
 
     fields : options by name, in place of or on top of ``options``; "preset" as in a param_str.
@@ -32,10 +43,8 @@ def write(fields: Dict[str, Any], options_class: Any = DiceOptions,
     >>> write({'ignore_label': 255, 'smooth': 1e-5, 'preset': 'smp'})
     '{"preset": "smp", "ignore_label": 255, "smooth": 1e-05}'
     """
-    if options is not None and not isinstance(options, options_class):
-        name = options_class.__name__
-        raise TypeError(f'options must be a soft_dice.{name}, for example {name}(smooth=1.0); '
-                        f'got {type(options).__name__}')
+    if options is not None:
+        require(options, options_class)
     if options is not None and 'preset' in fields:
         raise TypeError('give options or preset, not both; options may come from '
                         'soft_dice.preset(name)')
@@ -48,9 +57,8 @@ def write(fields: Dict[str, Any], options_class: Any = DiceOptions,
     return json.dumps({**preset, **changed}) if preset or changed else ''
 
 
-def of_caffe(options: Any) -> Any:
+def of_caffe(options: AnyOptions) -> AnyOptions:
     """The options, whose class axis must be 1.  Raises ValueError where it is not."""
-    axis = options.to_dict()['axis']
-    if axis != 1:
-        raise ValueError(f'axis must be 1, the channels of Caffe; got {axis}')
+    if options.dice.axis != 1:
+        raise ValueError(f'axis must be 1, the channels of Caffe; got {options.dice.axis}')
     return options

@@ -79,7 +79,7 @@ def _without_net(layer: Any, layers: List[Any], reason: str) -> Proof:
                      'the layer was not run by itself.')
     pred = (2, channels, 5, 6)
     one = (2, 1, 5, 6)
-    options = params.read(layer.python_param.param_str)
+    options = params.of_layer(layer).dice
     shapes: List[Shape] = [pred, one if options.sparse_label else pred, one]
     _, words = _by_itself(layer, shapes[:len(layer.bottom)])
     return Proof(False, start + f'Of the layer by itself, on {pred}, ' + words)
@@ -87,7 +87,7 @@ def _without_net(layer: Any, layers: List[Any], reason: str) -> Proof:
 
 def _by_itself(layer: Any, shapes: List[Shape]) -> Tuple[bool, str]:
     """The verdict on a layer without its net; raises CannotRun where it does not run."""
-    options = params.read(layer.python_param.param_str)
+    options = params.of_layer(layer).dice
     example = Example(shapes[0], shapes[1], label_kind=prototxt.label_kind(layer, *shapes[:2]),
                       input='softmax' if options.activation == 'none' else 'raw')
     spec = Spec(str(layer), shapes)

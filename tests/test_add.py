@@ -17,7 +17,7 @@ from tolerances import TOLERANCE
 
 from caffe_layers import edit, proof
 from caffe_layers.__main__ import main
-from soft_dice import DiceOptions, soft_dice_loss_vjp
+from soft_dice import DiceCEOptions, DiceOptions, dice_ce_loss, soft_dice_loss_vjp
 from soft_dice.gradcheck import relative_error
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -310,6 +310,24 @@ def test_options_from_every_argument(folder):
               include_background=False)
     layer = loss_in(NET, '--preset', 'nnunet', '--option', 'batch_dice = true', '--force')
     assert layer.python_param.param_str == '{"preset": "nnunet", "batch_dice": true}'
+
+
+def test_with_a_cross_entropy(folder, capsys):
+    text = DATA + scores() + softmax_loss('loss_param { ignore_label: 3 }')
+    data = added(text, '--loss', 'dice_ce', '--option', 'ce_weight=0.5')
+    layer = parse(data).layer[-1]
+    assert layer.python_param.layer == 'DiceCELossLayer'
+    options = DiceCEOptions.from_param_str(layer.python_param.param_str)
+    assert options == DiceCEOptions(ignore_label=3, ce_weight=0.5)
+    net = run()
+    pred, label = (net.blobs[name].data.astype('float64') for name in ('score', 'label'))
+    loss = dice_ce_loss(pred, label, options).mean()
+    assert relative_error(net.blobs['loss'].data, loss) <= TOLERANCE['loss, float32']
+    write(data)
+    assert add('--loss', 'dice_ce', '--option', 'ce_weight=0.5', '--force') == 0
+    assert 'nothing to do' in capsys.readouterr().out
+    assert add('--force') == 2
+    assert 'another loss of ours already' in capsys.readouterr().err
 
 
 def test_ignore_label_of_ones_own(folder, capsys):

@@ -1,4 +1,6 @@
 """Nets written with caffe.NetSpec: what they say, what they refuse, and what they compute."""
+import json
+
 import caffe
 import numpy as np
 import pytest
@@ -6,9 +8,9 @@ from backends import make_net
 from tolerances import TOLERANCE
 
 from caffe_layers import params
-from caffe_layers.netspec import dice_score, soft_dice_loss
-from soft_dice import (DiceOptions, hard_dice, preset, presets, soft_dice_loss_vjp,
-                       soft_dice_score)
+from caffe_layers.netspec import dice_ce_loss, dice_score, soft_dice_loss
+from soft_dice import (DiceCEOptions, DiceOptions, dice_ce_loss_vjp, hard_dice, preset, presets,
+                       soft_dice_loss_vjp, soft_dice_score)
 from soft_dice.gradcheck import relative_error
 
 RNG = np.random.RandomState(0)
@@ -56,6 +58,19 @@ def test_a_net_computes_what_was_asked_for(fields):
     others = {name: value for name, value in fields.items() if name != 'preset'}
     options = preset(fields['preset']) if 'preset' in fields else DiceOptions()
     assert_computes(run(n), options.replace(**others))
+
+
+@pytest.mark.parametrize('fields', [dict(), dict(preset='nnunet', ce_gamma=2, ce_weight=0.5)])
+def test_a_cross_entropy_beside_the_dice(fields):
+    n = spec()
+    n.loss = dice_ce_loss(n.score, n.label, loss_weight=3, **fields)
+    net = run(n)
+    options = DiceCEOptions.from_param_str(json.dumps(fields))
+    loss, vjp = dice_ce_loss_vjp(PRED.astype('float64'), LABEL, options)
+    assert relative_error(net.blobs['loss'].data, loss.mean()) <= TOLERANCE['loss, float32']
+    assert relative_error(net.blobs['score'].diff, vjp(3 / 2)) <= TOLERANCE['gradient, float32']
+    with pytest.raises(TypeError, match='options must be a soft_dice.DiceCEOptions'):
+        dice_ce_loss(n.score, n.label, options=DiceOptions())
 
 
 def test_pixel_weight_and_loss_weight():
@@ -108,8 +123,8 @@ def test_param_str_says_what_differs(fields, text):
 
 @pytest.mark.parametrize('name', presets)
 def test_param_str_of_a_preset_and_of_its_options_read_back(name):
-    assert params.read(params.write({'preset': name, 'ignore_label': 7})) \
-        == params.read(params.write({'ignore_label': 7}, options=preset(name))) \
+    assert params.read(params.write({'preset': name, 'ignore_label': 7}), DiceOptions) \
+        == params.read(params.write({'ignore_label': 7}, options=preset(name)), DiceOptions) \
         == preset(name).replace(ignore_label=7)
 
 
