@@ -10,7 +10,7 @@ from soft_dice.arrays import CannotRun
 from soft_dice.checker import checks, command
 from soft_dice.checker.subject import LABELS, Died, Refused
 
-from . import gradcheck
+from . import add, gradcheck
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -80,6 +80,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m caffe_layers')
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     _add_check(commands)
+    add.add_command(commands)
     chosen = parser.parse_args(arguments)
     try:
         return chosen.run(chosen)

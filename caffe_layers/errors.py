@@ -11,14 +11,14 @@ def reported(method: Callable[..., None]) -> Callable[..., None]:
         try:
             method(self, *args)
         except Exception as error:
-            if _in_caffe_command():
+            if in_caffe_command():
                 print(f'{type(self).__name__}.{method.__name__}: {error}', file=sys.stderr,
                       flush=True)
             raise
     return reporting
 
 
-def _in_caffe_command() -> bool:
+def in_caffe_command() -> bool:
     # Python inside the caffe command never saw a command line.  (Nor did an interactive Python,
     # where the message then comes twice.)
     return sys.argv == ['']

@@ -10,7 +10,9 @@ from soft_dice.inputs import check_shapes
 from soft_dice.loss import DiceResult
 from soft_dice.options import DiceOptions, Options
 
+from . import params
 from .errors import reported
+from .runs import note_forward, note_setup
 
 
 class _LossLayer(caffe.Layer):
@@ -21,16 +23,15 @@ class _LossLayer(caffe.Layer):
 
     @reported
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        self.options = self.KIND.from_param_str(self.param_str)
+        self.options = params.read(self.param_str, self.KIND)
         self._dice = self.options.dice
-        if self._dice.axis != 1:
-            raise ValueError(f'axis must be 1, the channels of Caffe; got {self._dice.axis}')
         if len(bottom) not in (2, 3):
             raise ValueError(f'{type(self).__name__} takes the bottoms prediction, label and, if '
                              f'wanted, pixel weights; got {len(bottom)}')
         if len(top) not in (1, 2):
             raise ValueError(f'{type(self).__name__} has the tops loss and, if wanted, score; '
                              f'got {len(top)}')
+        note_setup(self)
 
     @reported
     def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
@@ -43,6 +44,7 @@ class _LossLayer(caffe.Layer):
 
     @reported
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        note_forward(self)
         weight = bottom[2].data if len(bottom) == 3 else None
         self._result = self.EVALUATE(bottom[0].data, bottom[1].data, self.options, weight)
         top[0].data[...] = self._result.loss.mean(axis=0)

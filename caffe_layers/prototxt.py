@@ -15,6 +15,9 @@ BUILT_IN: Dict[str, Tuple[str, str]] = {
     'SigmoidCrossEntropyLoss': ('raw', 'onehot'), 'EuclideanLoss': ('sigmoid', 'onehot')}
 ACTIVATIONS = {'Softmax': 'softmax', 'Sigmoid': 'sigmoid'}
 KEEP_VALUES = ('Reshape', 'Flatten', 'Crop', 'Split', 'Concat', 'Slice', 'Dropout', 'Silence')
+KEEP_CHANNELS = ('Crop', 'Split', 'Dropout', 'Softmax', 'Sigmoid', 'TanH', 'ReLU', 'PReLU', 'ELU',
+                 'BatchNorm', 'Scale', 'Bias', 'Power', 'Exp', 'Log', 'AbsVal', 'LRN', 'MVN',
+                 'Pooling', 'Eltwise')
 
 
 class Loss(NamedTuple):
@@ -41,20 +44,54 @@ def parse(text: str, message: Any) -> Any:
 
 def read(path: str) -> Any:
     """The NetParameter in a file.  Raises CannotRun where there is none."""
+    return parse_net(read_text(path), path)
+
+
+def read_text(path: str) -> str:
+    """What is in a file, line ends and all.  What is not UTF-8 (a comment may be in anything) is
+    kept by ``surrogateescape``, with which it is to be written again.
+
+    Raises
+    ------
+    CannotRun : it cannot be read, or is binary.
+    """
     try:
-        with open(path) as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or 'it is not a text file'
-        raise CannotRun(f'{path} cannot be read: {reason}') from None
+        with open(path, 'rb') as file:
+            data = file.read()
+    except OSError as error:
+        raise CannotRun(f'{path} cannot be read: {error.strerror}') from None
+    if b'\0' in data:
+        raise CannotRun(f'{path} cannot be read: it is not a text file')
+    return data.decode('utf-8', 'surrogateescape')
+
+
+def parse_net(text: str, path: str) -> Any:
+    """The NetParameter in the text of ``path``.  Raises CannotRun where there is none."""
+    if text.startswith('\ufeff'):
+        raise CannotRun(f'{path} begins with a byte order mark, which Caffe does not read: save '
+                        'it without')
     try:
         net = parse(text, caffe_pb2.NetParameter())
     except text_format.ParseError as error:
-        raise CannotRun(f'{path} is not the prototxt of a net: line {error}') from None
+        solver = _solver(text)
+        if solver is not None:
+            raise CannotRun(f'{path} is a solver file; give the net that it trains, '
+                            f'{solver.net or solver.train_net or "which it holds itself"}'
+                            ) from None
+        shown = str(error).encode('utf-8', 'backslashreplace').decode('utf-8')
+        raise CannotRun(f'{path} is not the prototxt of a net: line {shown}') from None
     if len(net.layers):
         raise CannotRun(f'{path} is in the old format ("layers"): convert it with '
                         "Caffe's upgrade_net_proto_text")
     return net
+
+
+def _solver(text: str) -> Any:
+    """The SolverParameter in a text that may be one."""
+    try:
+        return parse(text, caffe_pb2.SolverParameter())
+    except text_format.ParseError:
+        return None
 
 
 def python_layer(module: str, class_name: str, param_str: str) -> Any:
@@ -71,7 +108,7 @@ def losses(net: Any) -> List[Loss]:
     Layers with a loss_weight that is not 0, Caffe's own losses, and Python layers of two bottoms or
     more whose top is used by nobody and whose class or name has "loss" in it.
     """
-    layers = [layer for layer in net.layer if _in_training(layer)]
+    layers = [layer for layer in net.layer if in_training(layer)]
     used = {name for layer in layers for name in layer.bottom}
     return [_loss(layer, layers) for layer in layers
             if len(layer.bottom) >= 2 and _is_loss(layer, used)]
@@ -83,16 +120,16 @@ def choose(net: Any, name: Optional[str], path: str) -> List[Loss]:
         found = losses(net)
         if not found:
             raise CannotRun(f'{path} has no loss layer of (prediction, label); if it is one of '
-                            f'these, name it with --layer: {_names(net.layer)}')
+                            f'these, name it with --layer: {names(net.layer)}')
         return found
     layers = [layer for layer in net.layer if layer.name == name]
     if not layers:
-        raise CannotRun(f'{path} has no layer {name!r}; its layers are {_names(net.layer)}')
-    layer = ([each for each in layers if _in_training(each)] or layers)[0]
+        raise CannotRun(f'{path} has no layer {name!r}; its layers are {names(net.layer)}')
+    layer = ([each for each in layers if in_training(each)] or layers)[0]
     if len(layer.bottom) < 2:
         raise CannotRun(f'layer {name!r} has {len(layer.bottom)} bottoms; a loss has a prediction '
                         'and a label')
-    return [_loss(layer, [each for each in net.layer if _in_training(each)])]
+    return [_loss(layer, [each for each in net.layer if in_training(each)])]
 
 
 def label_kind(layer: Any, pred: Shape, label: Shape) -> str:
@@ -121,12 +158,12 @@ def _loss(layer: Any, layers: List[Any]) -> Loss:
     if layer.type in BUILT_IN:
         made_by = BUILT_IN[layer.type][0]
     else:
-        made_by = _activation(layer, layer.bottom[pred], layers)
+        made_by = activation_of(layer, layer.bottom[pred], layers)
     weighted = any(layer.loss_weight) or layer.type != 'Python'
     return Loss(layer, pred, 1 - pred, made_by, weighted)
 
 
-def _activation(loss: Any, blob: str, layers: List[Any]) -> str:
+def activation_of(loss: Any, blob: str, layers: List[Any]) -> str:
     """The activation that made a blob, through layers that keep values as they are."""
     for layer in _before(loss, layers):
         if blob in layer.top:
@@ -136,6 +173,21 @@ def _activation(loss: Any, blob: str, layers: List[Any]) -> str:
     return 'raw'
 
 
+def channels_of(loss: Any, blob: str, layers: List[Any]) -> Optional[int]:
+    """How many channels a blob has, from the layer that decides it; None where that is not said."""
+    for layer in _before(loss, layers):
+        if blob not in layer.top:
+            continue
+        if layer.type in ('Convolution', 'Deconvolution'):
+            return layer.convolution_param.num_output
+        if layer.type == 'InnerProduct':
+            return layer.inner_product_param.num_output
+        if layer.type not in KEEP_CHANNELS or not layer.bottom:
+            return None
+        blob = layer.bottom[0]
+    return None
+
+
 def _before(loss: Any, layers: List[Any]) -> Iterator[Any]:
     """Layers from the loss upwards: the last to write a blob in place comes first."""
     names = [layer.name for layer in layers]
@@ -143,12 +195,18 @@ def _before(loss: Any, layers: List[Any]) -> Iterator[Any]:
     return reversed(layers[:until])
 
 
-def _in_training(layer: Any) -> bool:
-    train = caffe_pb2.TRAIN
+def in_training(layer: Any) -> bool:
+    """Do the layer's rules let it into the TRAIN net?"""
+    return in_phase(layer, caffe_pb2.TRAIN)
+
+
+def in_phase(layer: Any, phase: int) -> bool:
+    """Do the layer's rules let it into the net of this phase?"""
     if len(layer.include):
-        return any(not rule.HasField('phase') or rule.phase == train for rule in layer.include)
-    return not any(rule.HasField('phase') and rule.phase == train for rule in layer.exclude)
+        return any(not rule.HasField('phase') or rule.phase == phase for rule in layer.include)
+    return not any(rule.HasField('phase') and rule.phase == phase for rule in layer.exclude)
 
 
-def _names(layers: Any) -> str:
+def names(layers: Any) -> str:
+    """The layers' names, to show what there is."""
     return ', '.join(layer.name for layer in layers) or 'none'

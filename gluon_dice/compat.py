@@ -17,8 +17,8 @@ def arange_like(F: Any, array: Any, axis: int, dtype: str) -> Any:
         return F.contrib.arange_like(array, axis=axis)
     if not hasattr(F.contrib, 'index_array'):
         raise RuntimeError(f'mxnet {mx.__version__} has neither contrib.arange_like (since 1.6) '
-                           'nor contrib.index_array (since 1.5), without which a graph cannot count '
-                           'the classes of a prediction: give their number, for example '
+                           'nor contrib.index_array (since 1.5), without which a graph cannot '
+                           'count the classes of a prediction: give their number, for example '
                            'SoftDiceLoss(num_classes=4)')
     for each in range(axis):
         array = F.slice_axis(array, axis=each, begin=0, end=1)

@@ -56,7 +56,7 @@ def prepare(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options:
     """The inputs as Pixels; like ``soft_dice.inputs.prepare``, but a bad value clears ``valid``.
 
     dtype : what pred is of.
-    ndim, num_classes : of pred; 0 where it is not known.  Where ndim is, shapes were checked before.
+    ndim, num_classes : of pred; 0 where it is not known.  With ndim, shapes were checked before.
     """
 
     def flat(array: Any, channels: int = num_classes) -> Any:

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import List, Optional
 
-from . import compare
+from . import compare, weights
 from .arrays import CannotRun
 from .native import commands as native
 from .native.build import BuildError
@@ -17,6 +17,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
                                description=compare.__doc__)
     compare.add_arguments(each)
     each.set_defaults(run=compare.run)
+    each = commands.add_parser('weights', help='class weights from labels',
+                               description=weights.__doc__)
+    weights.add_arguments(each)
+    each.set_defaults(run=weights.run)
     each = commands.add_parser('info', help='what computes, the kernels or NumPy, and why',
                                description=native.info.__doc__)
     each.set_defaults(run=native.info)

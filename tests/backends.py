@@ -1,6 +1,8 @@
 """Every way to compute a case: (arrays, options) -> loss and gradient of sum(upstream * loss)."""
 import contextlib
 import os
+import subprocess
+import sys
 import tempfile
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 from unittest import mock
@@ -140,6 +142,18 @@ def temporary_prototxt(text: str) -> Iterator[str]:
         with open(path, 'w') as file:
             file.write(text)
         yield path
+
+
+def caffe_command(*arguments: str, folder: str) -> Tuple[str, int]:
+    """What the caffe command prints in that folder, and its exit status."""
+    command = os.path.join(os.path.dirname(sys.executable), 'caffe')
+    if not os.path.exists(command):  # PYTHON=... on a machine with Caffe's command in its PATH
+        command = 'caffe'
+    environment = {**os.environ, 'GLOG_minloglevel': '0', 'GLOG_logtostderr': '1',
+                   'PYTHONPATH': os.getcwd()}
+    done = subprocess.run([command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env=environment, cwd=folder)
+    return done.stdout.decode(), done.returncode
 
 
 def make_net(text: str, phase: Optional[int] = None) -> Any:

@@ -6,7 +6,7 @@ import pytest
 
 import soft_dice
 
-FRAMEWORKS = ['mxnet', 'caffe', 'torch', 'tensorflow', 'scipy', 'matplotlib']
+FRAMEWORKS = ['mxnet', 'caffe', 'torch', 'tensorflow', 'scipy', 'matplotlib', 'tqdm']
 
 
 def imported_by(module):

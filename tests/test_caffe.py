@@ -1,13 +1,11 @@
 """What is Caffe's own: loss_weight, propagate_down, reshaping, tops and bottoms, param_str."""
-import os
 import re
-import subprocess
-import sys
 
 import caffe
 import numpy as np
 import pytest
-from backends import input_layer, loss_net, loss_prototxt, make_net, temporary_prototxt
+from backends import (caffe_command, input_layer, loss_net, loss_prototxt, make_net,
+                      temporary_prototxt)
 from cases import Arrays
 from tolerances import TOLERANCE
 
@@ -242,14 +240,7 @@ def caffe_train(tmp_path, label_value):
     solver = tmp_path / 'solver.prototxt'
     solver.write_text(f'net: "{net}" base_lr: 1 lr_policy: "fixed" max_iter: 9 display: 1 '
                       'random_seed: 1 snapshot_after_train: false')
-    command = os.path.join(os.path.dirname(sys.executable), 'caffe')
-    if not os.path.exists(command):  # PYTHON=... on a machine with Caffe's command in its PATH
-        command = 'caffe'
-    environment = {**os.environ, 'GLOG_minloglevel': '0', 'GLOG_logtostderr': '1',
-                   'PYTHONPATH': os.getcwd()}
-    done = subprocess.run([command, 'train', '-solver', str(solver)], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, env=environment, cwd=str(tmp_path))
-    return done.stdout.decode(), done.returncode
+    return caffe_command('train', '-solver', str(solver), folder=str(tmp_path))
 
 
 def test_caffe_command_trains(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 from caffe.proto import caffe_pb2
 
 from soft_dice.arrays import CannotRun
-from soft_dice.checker.subject import Evaluation, Shape
+from soft_dice.checker.subject import Evaluation, Example, Shape
 
 from .. import prototxt
 
@@ -233,12 +233,62 @@ class NetReader:
         return {name: tuple(blob.shape) for name, blob in load(text).blobs.items()}
 
 
-def load(text: str) -> caffe.Net:
-    """A net in TRAIN phase.  Caffe wants a file; this one has no name and cannot be left behind."""
-    with tempfile.TemporaryFile('w') as file:
-        file.write(text)
+class Pass(NamedTuple):
+    """What one forward and backward pass gave a loss layer.
+
+    gradient : of its first bottom, from this layer alone.
+    learns : has the net parameters, without which Caffe asks for no gradient?
+    invented : blobs of Input layers, which were filled with random numbers.
+    shapes : of its bottoms.
+    """
+
+    loss: np.ndarray
+    gradient: np.ndarray
+    learns: bool
+    invented: List[str]
+    shapes: List[Shape]
+
+
+class NetTrial:
+    """A net that is loaded as it stands, with its data layers, and run."""
+
+    def __init__(self) -> None:
+        caffe.set_random_seed(0)
+        self._net: Any = None
+
+    def load(self, text: str, phase: int) -> None:
+        self._net = load(text, phase)
+
+    def run(self, name: str, bottoms: List[str]) -> Optional[Pass]:
+        """Forward and backward; None where the layer is not in the net.
+
+        bottoms : of the layer, as the prototxt names them.
+        """
+        net = self._net
+        if name not in net.bottom_names:
+            return None
+        shapes = [tuple(net.blobs[bottom].shape) for bottom in bottoms]
+        kind = prototxt.label_kind(caffe_pb2.LayerParameter(), *shapes[:2])
+        pred, label = Example(shapes[0], shapes[1], label_kind=kind).arrays()
+        values = dict(zip(bottoms, (pred, label, 1)))
+        rng = np.random.RandomState(0)
+        for blob in net.inputs:
+            shape = net.blobs[blob].data.shape
+            net.blobs[blob].data[...] = values.get(blob, rng.standard_normal(shape))
+        net.forward()
+        net.backward()
+        # where others read the blob, too, Caffe gives each a copy of its own
+        gradient = net.blobs[net.bottom_names[name][0]].diff
+        return Pass(_float64(net.blobs[net.top_names[name][0]].data), _float64(gradient),
+                    bool(net.params), list(net.inputs), shapes)
+
+
+def load(text: str, phase: int = caffe.TRAIN) -> caffe.Net:
+    """A net.  Caffe wants a file; this one has no name and cannot be left behind."""
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode('utf-8', 'surrogateescape'))
         file.flush()
-        return caffe.Net(f'/dev/fd/{file.fileno()}', caffe.TRAIN)
+        return caffe.Net(f'/dev/fd/{file.fileno()}', phase)
 
 
 def _renamed(parameter: Any, bottoms: int, upstream: float) -> Any:

@@ -1,0 +1,319 @@
+"""Puts our layer into the text of a net; every other character stays as it is.
+
+The text is one that ``prototxt.parse_net`` takes.  Positions are indices into it.
+"""
+import dataclasses
+import re
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from caffe.proto import caffe_pb2
+from google.protobuf import text_encoding  # type: ignore[import-untyped]
+
+from .prototxt import parse
+
+CLOSING = {'{': '}', '<': '>', '[': ']'}
+SEPARATORS = (',', ';')
+RULES = ('include', 'exclude')  # in which phase, level and stage a layer is there
+GONE = ('loss_param', 'softmax_param')  # which a Python layer does not read
+
+_TOKEN = re.compile(r'''(?P<space>\s+|\#[^\n]*)
+                      | "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*'
+                      | [{}<>\[\]:;,] | [^\s{}<>\[\]:;,"'\#]+''', re.VERBOSE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """``name: value`` or ``name { ... }``.
+
+    start, end : of all of it, with a separator that follows.
+    value : where the value begins and ends.
+    fields : those of a message.
+    """
+
+    name: str
+    start: int
+    end: int
+    value: Tuple[int, int]
+    fields: Tuple['Field', ...] = ()
+
+    def named(self, *names: str) -> List['Field']:
+        return [field for field in self.fields if field.name in names]
+
+
+class Layer(NamedTuple):
+    """What the text is to say of our layer.
+
+    top : None keeps the top there is.
+    loss_weight : as text; None keeps the one there is, or is 1.
+    param_str : empty for none.
+    propagate_down : as text, one for each bottom; empty keeps what there is.
+    """
+
+    name: str
+    bottoms: Sequence[str]
+    top: Optional[str]
+    loss_weight: Optional[str]
+    class_name: str
+    param_str: str
+    propagate_down: Sequence[str] = ()
+
+
+def layers(text: str) -> List[Field]:
+    """The layers of a net, in order; one in a list, ``layer: [{...}]``, is not among them."""
+    return [field for field in _Parser(text).fields()
+            if field.name == 'layer' and text[field.value[0]] != '[']
+
+
+def quoted(text: str) -> str:
+    """As a string of prototxt; JSON as people write it there."""
+    if '"' in text and "'" not in text and '\\' not in text:
+        return f"'{text}'"
+    return f'"{text_encoding.CEscape(text, as_utf8=True)}"'
+
+
+def replace(text: str, block: Field, layer: Layer) -> str:
+    """The text with this SoftmaxWithLoss turned into ``layer``.
+
+    What it says of itself stays (comments, rules, order); its type changes, its loss_param becomes
+    python_param.
+    """
+    editor = _Editor(text, block)
+    editor.set('type', ['"Python"'])
+    editor.set('name', [quoted(layer.name)])
+    editor.set('bottom', [quoted(name) for name in layer.bottoms])
+    if layer.top is not None:
+        editor.set('top', [quoted(layer.top)])
+    if layer.loss_weight is not None or not block.named('loss_weight'):
+        editor.set('loss_weight', [layer.loss_weight or '1'])
+    if layer.propagate_down:
+        editor.set('propagate_down', layer.propagate_down)
+    editor.python_param(_python_param(layer, editor.lines, editor.indent))
+    return editor.text()
+
+
+def beside(text: str, block: Field, layer: Layer) -> str:
+    """The text with ``layer`` after this one, whose rules and way of writing it takes over."""
+    line_by_line = '\n' in text[block.start:block.end]
+    rules = [text[field.start:field.end].rstrip(',; ') for field in block.fields
+             if field.name in RULES]
+    base = _indent(text, block.start)
+    written = _written(layer, rules, line_by_line, base, _Editor(text, block).indent)
+    at = _line_end(text, block.end) if _nothing_follows(text, block.end) else block.end
+    return text[:at] + _newline(text) + base + _in_lines_of(text, written) + text[at:]
+
+
+def append(text: str, layer: Layer) -> str:
+    """The text with ``layer`` as its last."""
+    written = _in_lines_of(text, _written(layer, [], True, '', '  '))
+    ends = text.endswith('\n')
+    return text + written + _newline(text) if ends else text + _newline(text) + written
+
+
+def _written(layer: Layer, rules: Sequence[str], line_by_line: bool, base: str,
+             indent: str) -> str:
+    """A whole layer; the first line without its indentation."""
+    fields = [f'name: {quoted(layer.name)}', 'type: "Python"']
+    fields += [f'bottom: {quoted(name)}' for name in layer.bottoms]
+    fields += [f'top: {quoted(layer.top or layer.name)}', f'loss_weight: {layer.loss_weight or 1}']
+    fields += [*rules, _python_param(layer, line_by_line, indent)]
+    if not line_by_line:
+        return f'layer {{ {" ".join(fields)} }}'
+    return ''.join(['layer {\n', *(f'{indent}{field}\n' for field in fields), f'{base}}}'])
+
+
+def _python_param(layer: Layer, line_by_line: bool, indent: str) -> str:
+    """The first line without its indentation, which is ``indent``."""
+    fields = ['module: "caffe_layers"', f'layer: {quoted(layer.class_name)}']
+    if layer.param_str:
+        fields.append(f'param_str: {quoted(layer.param_str)}')
+    if not line_by_line:
+        return f'python_param {{ {" ".join(fields)} }}'
+    return ''.join(['python_param {\n', *(f'{_deeper(indent)}{field}\n' for field in fields),
+                    f'{indent}}}'])
+
+
+class _Parser:
+    """Finds fields; that the text is well-formed was seen before."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens = [each for each in _TOKEN.finditer(text) if each.lastgroup != 'space']
+        self._at = 0
+
+    def fields(self) -> Tuple[Field, ...]:
+        """Up to the end of the message, or of the text."""
+        found = []
+        while self._token() not in ('', '}', '>'):
+            found.append(self._field())
+        return tuple(found)
+
+    def _field(self) -> Field:
+        name = self._next()
+        if self._token() == ':':
+            self._next()
+        value, fields = self._value()
+        end = value[1]
+        if self._token() in SEPARATORS:
+            end = self._next().end()
+        return Field(name.group(), name.start(), end, value, fields)
+
+    def _value(self) -> Tuple[Tuple[int, int], Tuple[Field, ...]]:
+        first = last = self._next()
+        fields: Tuple[Field, ...] = ()
+        if first.group() == '[':
+            while self._token() != ']':
+                self._value()
+                if self._token() == ',':
+                    self._next()
+            last = self._next()
+        elif first.group() in CLOSING:
+            fields = self.fields()
+            last = self._next()
+        while first.group()[0] in '"\'' and self._token()[:1] in ('"', "'"):
+            last = self._next()  # strings side by side are one
+        return (first.start(), last.end()), fields
+
+    def _token(self) -> str:
+        return self._tokens[self._at].group() if self._at < len(self._tokens) else ''
+
+    def _next(self) -> 're.Match[str]':
+        self._at += 1
+        return self._tokens[self._at - 1]
+
+
+class _Editor:
+    """Changes to the text of one layer.
+
+    lines : is every field on a line of its own?
+    indent : of the fields that begin a line.
+    """
+
+    def __init__(self, text: str, block: Field) -> None:
+        self._text, self._block = text, block
+        self._edits: List[Tuple[int, int, str]] = []
+        self.lines = _begins_line(text, block.value[1] - 1)
+        inside = [field.start for field in block.fields if _begins_line(text, field.start)]
+        base = _indent(text, block.start)
+        self.indent = _indent(text, inside[0]) if inside else _deeper(base)
+
+    def set(self, name: str, values: Sequence[str]) -> None:
+        """Give the layer exactly these values of a field."""
+        there = self._block.named(name)
+        new = [f'{name}: {value}' for value in values]
+        old = [self._text[field.start:field.end] for field in there]
+        if _says_the_same(old, new):
+            return
+        if any(self._text[field.value[0]] == '[' for field in there):
+            self._edits.append((there[0].start, there[0].end, ' '.join(new)))
+            for field in there[1:]:
+                self._drop(field)
+            return
+        for i, field in enumerate(there[:len(values)]):
+            if not _says_the_same([old[i]], [new[i]]):
+                self._edits.append((*field.value, values[i]))
+        for field in there[len(values):]:
+            self._drop(field)
+        for each in new[len(there):]:
+            self._insert(there[-1] if there else self._after(name), each)
+
+    def python_param(self, written: str) -> None:
+        """In place of what a Python layer does not read, or at the end."""
+        gone = self._block.named(*GONE)
+        for field in gone[1:]:
+            self._drop(field)
+        if gone:
+            self._edits.append((gone[0].start, gone[0].end, written))
+            return
+        last = self._block.fields[-1]
+        if not self.lines and '\n' in self._text[self._block.start:last.end]:
+            self._edits.append((last.end, last.end, f'\n{self.indent}{written}'))
+        else:
+            self._insert(last, written)
+
+    def text(self) -> str:
+        """The edited text."""
+        edited, at = '', 0
+        for start, end, new in sorted(self._edits, key=lambda edit: edit[:2]):
+            edited = _joined(edited, self._text[at:start])
+            edited = _joined(edited, _in_lines_of(self._text, new))
+            at = end
+        return _joined(edited, self._text[at:])
+
+    def _after(self, name: str) -> Field:
+        """The field that a new one of this name is to follow."""
+        order: Dict[str, Tuple[str, ...]] = {'top': ('bottom',),
+                                             'loss_weight': ('top', 'bottom')}
+        for each in order.get(name, ()):
+            if self._block.named(each):
+                return self._block.named(each)[-1]
+        return self._block.named('type')[-1]
+
+    def _insert(self, field: Field, written: str) -> None:
+        """After a field: on a line of its own where the field has one."""
+        text = self._text
+        if _begins_line(text, field.start) and _nothing_follows(text, field.end):
+            at = _line_end(text, field.end)
+            self._edits.append((at, at, f'\n{_indent(text, field.start)}{written}'))
+            return
+        before = text[:field.start]
+        gap = '' if _begins_line(text, field.start) else before[len(before.rstrip(' \t')):]
+        self._edits.append((field.end, field.end, (gap or ' ') + written))
+
+    def _drop(self, field: Field) -> None:
+        """With its line, where it has one; a comment beside it stays."""
+        text, start, end = self._text, field.start, field.end
+        if not _begins_line(text, start):
+            start -= len(text[:start]) - len(text[:start].rstrip(' \t'))
+        elif text[end:_line_end(text, end)].strip():
+            end += len(text[end:]) - len(text[end:].lstrip(' \t'))
+        else:
+            start -= len(_indent(text, start))
+            end = text.index('\n', end) + 1
+        self._edits.append((start, end, ''))
+
+
+def _says_the_same(fields: Sequence[str], others: Sequence[str]) -> bool:
+    """Do these fields of a layer mean what the others mean, however they are written?"""
+    one, other = (parse('\n'.join(each), caffe_pb2.LayerParameter()) for each in (fields, others))
+    return one == other
+
+
+def _joined(text: str, more: str) -> str:
+    """One after the other; two words stay two."""
+    words = re.match(r'\w', text[-1:]) and re.match(r'\w', more)
+    return f'{text} {more}' if words else text + more
+
+
+def _newline(text: str) -> str:
+    """How the text ends its lines."""
+    return '\r\n' if 2 * text.count('\r\n') > text.count('\n') else '\n'
+
+
+def _in_lines_of(text: str, new: str) -> str:
+    """``new`` with the text's line ends."""
+    return new.replace('\r\n', '\n').replace('\n', _newline(text))
+
+
+def _line_end(text: str, at: int) -> int:
+    """Where the line ends, before its line end."""
+    end = text.find('\n', at)
+    end = len(text) if end < 0 else end
+    return end - (text[end - 1:end] == '\r' and end > at)
+
+
+def _indent(text: str, at: int) -> str:
+    """The white space that the line begins with."""
+    line = text[text.rfind('\n', 0, at) + 1:at]
+    return line[:len(line) - len(line.lstrip(' \t'))]
+
+
+def _deeper(indent: str) -> str:
+    return indent + ('\t' if '\t' in indent else '  ')
+
+
+def _begins_line(text: str, at: int) -> bool:
+    return not text[text.rfind('\n', 0, at) + 1:at].strip(' \t')
+
+
+def _nothing_follows(text: str, at: int) -> bool:
+    """Is the rest of the line empty, or a comment?"""
+    return text[at:_line_end(text, at)].strip()[:1] in ('', '#')

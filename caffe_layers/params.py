@@ -1,0 +1,64 @@
+"""param_str: the options of a layer as text, read and written."""
+import json
+from typing import Any, Dict, Optional, Type
+
+from soft_dice.ce_options import DiceCEOptions
+from soft_dice.options import AnyOptions, DiceOptions, Options, require
+
+
+# The loss layers of this package by the names of their classes, and what their param_str holds.
+LOSSES: Dict[str, Type[Options]] = {'SoftDiceLossLayer': DiceOptions,
+                                    'DiceCELossLayer': DiceCEOptions}
+
+
+def of_layer(layer: Any) -> Options:
+    """The options of a LayerParameter whose class is one of LOSSES; raises as :func:`read`."""
+    return read(layer.python_param.param_str, LOSSES[layer.python_param.layer])
+
+
+def read(text: str, options_class: Type[AnyOptions]) -> AnyOptions:
+    """The options in a param_str.
+
+    Raises
+    ------
+    ValueError, TypeError : as ``options_class.from_param_str``; an axis that is not Caffe's.
+    """
+    return of_caffe(options_class.from_param_str(text))
+
+
+def write(fields: Dict[str, Any], options_class: Type[Options] = DiceOptions,
+          options: Optional[Options] = None) -> str:
+    """The shortest param_str: what differs from the defaults, or from the preset, in fixed order.
+
+    fields : options by name, in place of or on top of ``options``; "preset" as in a param_str.
+    options : of ``options_class``; not together with a preset.
+
+    Raises
+    ------
+    TypeError : unknown option, or options of another class.
+    ValueError : a value outside its range, contradictory options, an axis that is not Caffe's.
+
+    Examples
+    --------
+    >>> write({'ignore_label': 255, 'smooth': 1e-5, 'preset': 'smp'})
+    '{"preset": "smp", "ignore_label": 255, "smooth": 1e-05}'
+    """
+    if options is not None:
+        require(options, options_class)
+    if options is not None and 'preset' in fields:
+        raise TypeError('give options or preset, not both; options may come from '
+                        'soft_dice.preset(name)')
+    preset = {name: value for name, value in fields.items() if name == 'preset'}
+    others = {name: value for name, value in fields.items() if name != 'preset'}
+    start = options_class.from_param_str(json.dumps(preset, default=repr))
+    wanted = of_caffe((start if options is None else options).replace(**others)).to_dict()
+    usual = start.to_dict()
+    changed = {name: value for name, value in wanted.items() if value != usual[name]}
+    return json.dumps({**preset, **changed}) if preset or changed else ''
+
+
+def of_caffe(options: AnyOptions) -> AnyOptions:
+    """The options, whose class axis must be 1.  Raises ValueError where it is not."""
+    if options.dice.axis != 1:
+        raise ValueError(f'axis must be 1, the channels of Caffe; got {options.dice.axis}')
+    return options

@@ -1,0 +1,111 @@
+"""Does a net work with a new loss in it?  Runs it once, in real Caffe, in a process of its own."""
+from typing import Any, List, NamedTuple, Tuple
+
+import numpy as np
+
+from soft_dice.arrays import CannotRun
+from soft_dice.checker.subject import Died, Example, Refused, Shape
+
+from . import params, prototxt
+from .checker.rig import NetTrial, Pass, Spec
+from .checker.worker import Hung, Session
+from .gradcheck import LayerSubject
+
+LIMIT = 600.0  # seconds to load a net, or for one pass through it: VGG on a CPU takes its time
+
+
+class Proof(NamedTuple):
+    """holds : was the loss seen to work in the net, its gradient finite and not 0?"""
+
+    holds: bool
+    sentence: str
+
+
+def prove(text: str, new_text: str, name: str, phase: int, path: str) -> Proof:
+    """Run the net, or, where Caffe could not load it before either, the new layer by itself.
+
+    text, new_text : the net without and with the layer ``name``.
+    path : how the net is called.
+
+    Raises
+    ------
+    CannotRun : the net with the layer is worse than that without.
+    """
+    net = prototxt.parse_net(new_text, path)
+    layers = [layer for layer in net.layer if prototxt.in_phase(layer, phase)]
+    layer = [each for each in layers if each.name == name][-1]
+    with Session(NetTrial, limit=LIMIT) as trial:
+        try:
+            trial.call('load', new_text, phase)
+        except (Refused, Died) as error:
+            return _without_net(layer, layers, _before(text, phase, str(error)))
+        try:
+            seen = trial.call('run', name, list(layer.bottom))
+        except Hung as error:
+            return Proof(False, f'Not proved: Caffe loads the net, but one pass {error}.')
+        except (Refused, Died) as error:
+            raise CannotRun(f'nothing was written: the net with the loss cannot run: {error}'
+                            ) from None
+    if seen is None:
+        return Proof(False, f'Not proved: the rules of {name!r} keep it out of the net as Caffe '
+                     'loads it without level and stage.')
+    return _in_net(seen, layer)
+
+
+def _before(text: str, phase: int, reason: str) -> str:
+    """Why the net could not be loaded without the layer.  Raises CannotRun where it could."""
+    with Session(NetTrial, limit=LIMIT) as trial:
+        try:
+            trial.call('load', text, phase)
+        except (Refused, Died) as error:
+            return str(error)
+    raise CannotRun(f'nothing was written: Caffe cannot load the net with the loss: {reason}')
+
+
+def _in_net(seen: Pass, layer: Any) -> Proof:
+    works, words = _verdict(seen.loss, seen.gradient, layer)
+    start = 'Caffe loads the net; ' + ('on random input ' if seen.invented else '')
+    if not works and not seen.learns and np.isfinite(seen.loss).all():
+        works, words = _by_itself(layer, seen.shapes)  # in the net Caffe asked for no gradient
+        start = 'Caffe loads and runs the net, in which nothing learns; of the layer by itself '
+    return Proof(works, ('Proved: ' if works else 'Not proved: ') + start + words)
+
+
+def _without_net(layer: Any, layers: List[Any], reason: str) -> Proof:
+    start = f'Not proved in the net, which Caffe could not load here before either: {reason}.  '
+    channels = prototxt.channels_of(layer, layer.bottom[0], layers)
+    if channels is None:
+        return Proof(False, start + f'How many classes {layer.bottom[0]} has is not said in it, so '
+                     'the layer was not run by itself.')
+    pred = (2, channels, 5, 6)
+    one = (2, 1, 5, 6)
+    options = params.of_layer(layer).dice
+    shapes: List[Shape] = [pred, one if options.sparse_label else pred, one]
+    _, words = _by_itself(layer, shapes[:len(layer.bottom)])
+    return Proof(False, start + f'Of the layer by itself, on {pred}, ' + words)
+
+
+def _by_itself(layer: Any, shapes: List[Shape]) -> Tuple[bool, str]:
+    """The verdict on a layer without its net; raises CannotRun where it does not run."""
+    options = params.of_layer(layer).dice
+    example = Example(shapes[0], shapes[1], label_kind=prototxt.label_kind(layer, *shapes[:2]),
+                      input='softmax' if options.activation == 'none' else 'raw')
+    spec = Spec(str(layer), shapes)
+    try:
+        with LayerSubject(layer.name, spec, example, float64=False) as subject:
+            seen = subject.evaluate(*example.arrays(), upstream=layer.loss_weight[0])
+    except (CannotRun, Refused, Died) as error:
+        raise CannotRun(f'nothing was written: {error}') from None
+    return _verdict(seen.value, seen.gradient, layer)
+
+
+def _verdict(loss: np.ndarray, gradient: np.ndarray, layer: Any) -> Tuple[bool, str]:
+    """Does the layer work, and in words."""
+    value, of = f'the loss is {float(loss.sum()):.6g}', f'the gradient of {layer.bottom[0]}'
+    if not (np.isfinite(loss).all() and np.isfinite(gradient).all()):
+        return False, f'{value} and {of} not finite.'
+    if gradient.any():
+        return True, f'{value}, {of} finite, of norm {float(np.linalg.norm(gradient)):.3g}.'
+    if not any(layer.loss_weight):
+        return True, f'{value}; with loss_weight 0 nothing is learnt from it.'
+    return False, f'{value}, but {of} is 0: nothing below it learns, or no pixel counts.'

@@ -1,0 +1,190 @@
+"""DiceMetric for MXNet: translates arrays and options; the metric is that of soft_dice."""
+from typing import Any, List, Optional, Tuple, Union
+
+import mxnet as mx
+import numpy as np
+
+from soft_dice.inputs import check_shapes
+from soft_dice.metrics import Empty, HardCounts, HardRules, Tally, hard_counts, takes_highest
+from soft_dice.options import DiceOptions
+
+from .native import CPU
+
+
+@mx.metric.register
+@mx.metric.alias('dice')
+class DiceMetric(mx.metric.EvalMetric):
+    """Dice of what a network decides, over all that was given since the last reset.
+
+    Counts are whole numbers that add up over batches, devices and workers, so the value is that of
+    the whole set, not a mean of batches.  :func:`soft_dice.hard_counts` says how a prediction is
+    decided.  ``mx.metric.create('dice', ignore_label=255)`` makes one too.
+
+    An iterator that pads its last batch (NDArrayIter does) has Module count the padding, in this
+    metric as in MXNet's own; ``last_batch_handle='discard'``, or a batch size that divides the set,
+    avoids it.
+
+    Parameters
+    ----------
+    options : soft_dice.DiceOptions, optional; that of the loss will do.  What is read of it is
+        activation, sparse_label, axis, classes, include_background and ignore_label.
+    num_classes : the channels of the predictions; None takes those of the first.
+    threshold : in [0, 1), where probabilities are compared with one.
+    beta : of F-beta; 1 is Dice.
+    empty : 'nan' (default), 0 or 1: what a class gives that is neither predicted nor labelled.  NaN
+        is left out of the mean.
+    per_class : False gives the mean over classes; True also ``<name>_0``, ``<name>_1``, ... of the
+        counted classes, once the number of classes is known.
+    name, output_names, label_names : as of every mx.metric.EvalMetric.
+    per_image : False counts over all images; True takes the mean over images of each class's own.
+    **fields : options by name, in place of or on top of ``options``.
+
+    Raises
+    ------
+    TypeError : unknown option, or one of the loss alone.
+    ValueError : a value outside its range.
+
+    Examples
+    --------
+    >>> metric = DiceMetric(per_class=True)
+    >>> metric.update(mx.nd.array([[0, 1, 1]]), mx.nd.array([[[3, 0, 2], [0, 3, 0]]]))
+    >>> [(name, round(value, 3)) for name, value in metric.get_name_value()]
+    [('dice', 0.667), ('dice_0', 0.667), ('dice_1', 0.667)]
+    """
+
+    def __init__(self, options: Optional[DiceOptions] = None, num_classes: Optional[int] = None,
+                 threshold: float = 0.5, beta: float = 1.0, empty: Empty = 'nan',
+                 per_class: bool = False, name: str = 'dice',
+                 output_names: Optional[List[str]] = None, label_names: Optional[List[str]] = None,
+                 per_image: bool = False, **fields: Any) -> None:
+        if options is not None and not isinstance(options, DiceOptions):
+            raise TypeError('options must be a soft_dice.DiceOptions, for example '
+                            f'DiceOptions(ignore_label=255); got {type(options).__name__}')
+        self.rules = HardRules.from_names(options, threshold=threshold, beta=beta, empty=empty,
+                                          per_image=per_image, **fields)
+        if not isinstance(per_class, bool):
+            raise ValueError(f'per_class must be True or False; got {per_class!r}')
+        if num_classes is not None:
+            self.rules.options.resolve(num_classes)
+        self.num_classes = num_classes
+        self.per_class = per_class
+        super().__init__(name, output_names, label_names, has_global_stats=True,
+                         num_classes=num_classes, per_class=per_class, **self.rules.to_names())
+
+    def reset(self) -> None:
+        super().reset()
+        self._classes = self.num_classes
+        self._global = Tally(self.rules)
+        self._local = Tally(self.rules)
+
+    def reset_local(self) -> None:
+        """Start anew, but for what get_global() gives."""
+        super().reset_local()
+        self._local = Tally(self.rules)
+
+    @property
+    def counts(self) -> Optional[HardCounts]:
+        """What was counted since the last reset of either kind; None before the first update."""
+        return self._local.counts
+
+    def update(self, labels: Any, preds: Any) -> None:
+        """Count a batch, in one array or a list of arrays, one from each device.
+
+        Parameters
+        ----------
+        labels, preds : as the losses take them; float16 predictions too.
+
+        Raises
+        ------
+        ValueError : lists of different lengths, and as :func:`soft_dice.hard_counts`; then nothing
+            of the batch is counted.
+        """
+        labels, preds = mx.metric.check_label_shapes(_listed(labels), _listed(preds))
+        for label, pred in zip(labels, preds):
+            self._check(label, pred)
+        found = [self._count(label, pred) for label, pred in zip(labels, preds)]
+        if found:
+            self._add(HardCounts.join(found), self._local, self._global)
+            self._classes = preds[0].shape[self.rules.options.axis]
+
+    def merge(self, other: Union['DiceMetric', HardCounts]) -> None:
+        """Add what another has counted: a DiceMetric of the same options, or its ``counts``.
+
+        Both can be pickled, and so come from another process.
+
+        Raises
+        ------
+        ValueError : other options or classes.
+        TypeError : neither of the two.
+        """
+        if isinstance(other, HardCounts):
+            self._add(other, self._local, self._global)
+            return
+        if not isinstance(other, DiceMetric):
+            raise TypeError('other must be a DiceMetric or HardCounts; got '
+                            f'{type(other).__name__}')
+        if other.rules != self.rules:
+            raise ValueError('metrics that merge must have the same options; got '
+                             f'{self.rules} and {other.rules}')
+        if self._classes is None:
+            self._classes = other._classes
+        for own, theirs in ((self._local, other._local), (self._global, other._global)):
+            if theirs.counts is not None:
+                self._add(theirs.counts, own)
+
+    def get(self) -> Tuple[Any, Any]:
+        """('dice', value), or with per_class a list of names and one of values."""
+        return self._read(self._local)
+
+    def get_global(self) -> Tuple[Any, Any]:
+        """As :meth:`get`, of all since the last reset(), whatever reset_local() did."""
+        return self._read(self._global)
+
+    def _add(self, counts: HardCounts, *tallies: Tally) -> None:
+        for tally in tallies:
+            tally.add(counts)
+
+    def _read(self, tally: Tally) -> Tuple[Any, Any]:
+        if not self.per_class or self._classes is None:
+            return self.name, tally.mean()
+        counted = self.rules.options.resolve(self._classes).counted
+        values = np.full(len(counted), np.nan) if tally.counts is None else tally.per_class()
+        return ([self.name] + [f'{self.name}_{index}' for index in counted],
+                [tally.mean()] + values.tolist())
+
+    def _check(self, label: Any, pred: Any) -> None:
+        options = self.rules.options
+        check_shapes(options, pred.shape, label.shape)
+        classes = pred.shape[options.axis]
+        if self._classes not in (None, classes):
+            raise ValueError(f'pred must have {self._classes} classes, as num_classes or the first '
+                             f'prediction says; got {classes}, in shape {pred.shape}')
+        options.resolve(classes)
+
+    def _count(self, label: Any, pred: Any) -> HardCounts:
+        options, classes = self.rules.options, pred.shape[self.rules.options.axis]
+        if _on_gpu(pred) and options.sparse_label and takes_highest(options, classes):
+            decided = decide(pred.as_nd_ndarray(), options.axis).asnumpy()
+            if (decided >= 0).all():
+                return hard_counts(decided, _numpy(label).reshape(decided.shape), options,
+                                   self.rules.threshold, classes)
+        return self.rules.count(_numpy(pred), _numpy(label))
+
+
+def decide(pred: mx.nd.NDArray, axis: int) -> mx.nd.NDArray:
+    """The class with the highest value, -1 where one is NaN: a C-th of pred to take off a GPU."""
+    is_nan = mx.nd.max(pred != pred, axis=axis)
+    return mx.nd.where(is_nan, -mx.nd.ones_like(is_nan), mx.nd.argmax(pred, axis=axis))
+
+
+def _on_gpu(array: Any) -> bool:
+    return isinstance(array, mx.nd.NDArray) and array.context.device_type not in CPU
+
+
+def _listed(arrays: Any) -> Any:
+    return arrays if isinstance(arrays, (list, tuple)) else [arrays]
+
+
+def _numpy(array: Any) -> np.ndarray:
+    array = array.asnumpy() if isinstance(array, mx.nd.NDArray) else np.asarray(array)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
