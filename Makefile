@@ -7,20 +7,23 @@ PYTHON ?= $(RUNTIME_PYTHON)
 # torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
 TORCH := .runtime-originals
 
-.PHONY: help env test lint demo bench originals clean clean-env
+.PHONY: help env test test-matrix lint demo bench originals clean clean-env
 
 help:
 	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
 	@echo "make test       check style and types, then run every test"
+	@echo "make test-matrix  run Gluon's and the core's tests on every MXNet from 1.3 to 2.0 and every"
+	@echo "                  Python from 3.7 to 3.11 that is there (docs/versions.md)"
 	@echo "make lint       check style and types"
 	@echo "make demo       train on real images in both frameworks and draw what happened"
 	@echo "make bench      measure speed and memory against MONAI, nnU-Net and others (benchmarks/)"
 	@echo "make originals  run the published losses anew that tests/test_presets.py compares with"
 	@echo "make clean      remove what tests, builds and the demo leave behind"
-	@echo "make clean-env  remove .runtime/ and the kernels built in it"
+	@echo "make clean-env  remove .runtime/, .runtime-matrix/ and the kernels built in them"
 	@echo
 	@echo "PYTHON=...         use this Python, which has both frameworks, instead of .runtime/"
 	@echo "BENCH=...          options of the benchmark, for example BENCH=--quick"
+	@echo "MATRIX=...         options of the matrix, for example MATRIX='--only 1.5.1'"
 	@echo "DEBIAN_MIRROR=...  take Debian 11 from this mirror"
 
 # -S: building needs the standard library alone, and an up-to-date check should take no time.
@@ -40,6 +43,9 @@ lint: env
 # A file of tests shares its fixtures, so files and not tests are what the cores share out.
 test: lint
 	$(PYTHON) -m pytest -n auto --dist loadfile
+
+test-matrix: env
+	$(PYTHON) -m version_matrix $(MATRIX)
 
 demo: env
 	$(PYTHON) -m demo
@@ -61,4 +67,4 @@ clean:
 	find . -name .runtime -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-env:
-	rm -rf .runtime soft_dice/native/_kernels.*
+	rm -rf .runtime .runtime-matrix soft_dice/native/_kernels.*

@@ -3,10 +3,11 @@ import datetime
 import os
 import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from .contestants import CONTESTANTS, Shape
 from .measure import Measurement
+from .pages import row, write_between
 
 OURS = 'gluon-native'  # what the ratios are to
 LIMIT = 'copy'
@@ -107,19 +108,15 @@ def readme_table(record: Record) -> str:
     """All shapes: a row for each contestant, the median and in brackets its ratio to ours."""
     shapes = record.shapes()
     by_shape = {shape: record.at(shape) for shape in shapes}
-    lines = [_row(['ms'] + [' x '.join(map(str, shape)) for shape in shapes] + ['extra memory']),
-             _row(['---'] + ['---:'] * (len(shapes) + 1))]
+    lines = [row(['ms'] + [' x '.join(map(str, shape)) for shape in shapes] + ['extra memory']),
+             row(['---'] + ['---:'] * (len(shapes) + 1))]
     for name in by_shape[shapes[0]]:
         each = [by_shape[shape][name] for shape in shapes]
         cells = [f'{_milliseconds(one.median)} ({_ratio(one, by_shape[shape].get(OURS))})'
                  for one, shape in zip(each, shapes)]
-        lines.append(_row([CONTESTANTS[name].title] + cells
-                          + [f'{max(one.extra for one in each):.2f}']))
+        lines.append(row([CONTESTANTS[name].title] + cells
+                         + [f'{max(one.extra for one in each):.2f}']))
     return '\n'.join(lines)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return '| ' + ' | '.join(cells) + ' |'
 
 
 def _milliseconds(seconds: float) -> str:
@@ -145,10 +142,4 @@ def write_readme(path: Path, record: Record) -> None:
     ------
     ValueError : the file has no markers.
     """
-    text = path.read_text(encoding='utf-8')
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f'{path.name} must have the lines {BEGIN} and {END}')
-    path.write_text(f'{before}{BEGIN}\n{readme_table(record)}\n\n{describe(record)}\n{END}{after}',
-                    encoding='utf-8')
+    write_between(path, BEGIN, END, f'{readme_table(record)}\n\n{describe(record)}')

@@ -12,7 +12,7 @@ from soft_dice.arrays import CannotRun
 from soft_dice.checker import command
 from soft_dice.native.build import BuildError, cached
 
-from . import native
+from . import compat, native
 from .checker.target import read
 from .gradcheck import LABEL_KINDS, example_of, full_report
 
@@ -28,6 +28,8 @@ def info(arguments: argparse.Namespace) -> int:
     requested = kernels.requested()
     reason = f'{kernels.VARIABLE}=0' if requested is False else native.unavailable()
     print(f'mxnet     {mx.__version__}, {mx.context.num_gpus()} GPUs')
+    for sentence in compat.lacking():
+        print(f'lacks     {sentence}')
     print(f'in use    {"F operators" if reason else "the operator over the kernels"}')
     print(f'because   {reason or kernels.status().reason}')
     try:

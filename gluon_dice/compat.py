@@ -1,13 +1,27 @@
-"""What older releases of MXNet lack, and what is used in its place.  This is the only module that
-asks; docs/versions.md says what was run on which release.
+"""What older releases of MXNet lack, and what serves in its place; no other module asks for it.
+
+docs/versions.md says what was run on which release.
 """
-from typing import Any
+from typing import Any, List
 
 import mxnet as mx
 
+# Where an operator is looked for, since which release it is there, and what is without it.
+OPERATORS = (
+    ('arange_like', '1.6', 'contrib.index_array serves in its place'),
+    ('index_array', '1.5', 'without it, too, index labels in a graph need num_classes'))
+
+
+def lacking(contrib: Any = mx.sym.contrib) -> List[str]:
+    """A sentence for each operator that is not there."""
+    return [f'no contrib.{name} (since {since}): {instead}'
+            for name, since, instead in OPERATORS if not hasattr(contrib, name)]
+
 
 def arange_like(F: Any, array: Any, axis: int, dtype: str) -> Any:
-    """0, 1, 2, ... along an axis of ``array``, of that axis' length.
+    """0, 1, 2, ... along an axis of ``array``, of that axis' length; axis >= 0.
+
+    dtype : that of ``array``.
 
     Raises
     ------
@@ -25,3 +39,8 @@ def arange_like(F: Any, array: Any, axis: int, dtype: str) -> Any:
     rows = F.reshape(F.swapaxes(array, dim1=0, dim2=axis), shape=(0, -1))
     line = F.reshape(F.slice_axis(rows, axis=1, begin=0, end=1), shape=(-1,))
     return F.cast(F.reshape(F.contrib.index_array(F.BlockGrad(line)), shape=(-1,)), dtype)
+
+
+def nd_array(array: mx.nd.NDArray) -> mx.nd.NDArray:
+    """``array`` for the operators of mx.nd, whose results an mx.np array (since 1.6) is not."""
+    return array.as_nd_ndarray() if hasattr(array, 'as_nd_ndarray') else array

@@ -8,6 +8,7 @@ from soft_dice.inputs import check_shapes
 from soft_dice.metrics import Empty, HardCounts, HardRules, Tally, hard_counts, takes_highest
 from soft_dice.options import DiceOptions
 
+from .compat import nd_array
 from .native import CPU
 
 
@@ -164,7 +165,7 @@ class DiceMetric(mx.metric.EvalMetric):
     def _count(self, label: Any, pred: Any) -> HardCounts:
         options, classes = self.rules.options, pred.shape[self.rules.options.axis]
         if _on_gpu(pred) and options.sparse_label and takes_highest(options, classes):
-            decided = decide(pred.as_nd_ndarray(), options.axis).asnumpy()
+            decided = decide(nd_array(pred), options.axis).asnumpy()
             if (decided >= 0).all():
                 return hard_counts(decided, _numpy(label).reshape(decided.shape), options,
                                    self.rules.threshold, classes)

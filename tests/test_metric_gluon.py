@@ -82,7 +82,7 @@ def test_a_list_of_arrays_from_several_devices():
 
 
 def test_arrays_of_other_kinds():
-    for make in (np.asarray, mx.np.array):
+    for make in [np.asarray] + ([mx.np.array] if hasattr(mx, 'np') else []):  # not before 1.6
         metric = DiceMetric()
         metric.update(make(LABEL), make(PRED))
         assert metric.counts == hard_counts(PRED, LABEL).total()

@@ -1,0 +1,79 @@
+"""Installs what is missing into .runtime-matrix/: each MXNet in a folder, and for each Python one
+with what the tests need.  Nothing is installed anywhere else.
+"""
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Dict, List
+
+from soft_dice.arrays import CannotRun
+
+from .plan import ROOT, Interpreter, Release
+
+FOLDER = ROOT / '.runtime-matrix'
+REQUIREMENTS = ROOT / 'environment' / 'requirements-matrix.txt'
+PINS = ROOT / 'environment' / 'requirements.txt'  # made for Python 3.9
+
+
+def mxnet_folder(release: Release) -> Path:
+    return FOLDER / f'mxnet-{release.package}'
+
+
+def tools_folder(python: Interpreter) -> Path:
+    return FOLDER / f'python{python.version}'
+
+
+def install_mxnet(python: Interpreter, release: Release) -> bool:
+    """Whether there was something to do.  Its wheels hold no code for one Python only.
+
+    Raises
+    ------
+    CannotRun : pip failed.
+    """
+    return _install(python, mxnet_folder(release), ['--no-deps', f'mxnet=={release.package}'])
+
+
+def install_tools(python: Interpreter) -> bool:
+    """As :func:`install_mxnet`, of what the tests need."""
+    old = tuple(map(int, python.version.split('.'))) < (3, 9)
+    return _install(python, tools_folder(python),
+                    ['-r', str(REQUIREMENTS)] + ([] if old else ['-c', str(PINS)]))
+
+
+def environment(python: Interpreter, release: Release) -> Dict[str, str]:
+    """In which that Python imports that MXNet."""
+    path = [ROOT, mxnet_folder(release), tools_folder(python)]
+    return {**_clean(), 'PYTHONPATH': os.pathsep.join(map(str, path)),
+            'TEST_WITHOUT_CAFFE': '1', 'SOFT_DICE_CACHE': str(FOLDER / 'cache')}
+
+
+def _clean() -> Dict[str, str]:
+    """The environment without what would lead Python to other folders, or the kernels astray."""
+    return {name: value for name, value in os.environ.items()
+            if not name.startswith(('PYTHON', 'SOFT_DICE'))}
+
+
+def _install(python: Interpreter, folder: Path, what: List[str]) -> bool:
+    stamp = folder / 'installed'
+    key = '\n'.join(what) + ''.join(Path(word).read_text() for word in what
+                                    if word.endswith('.txt'))
+    if stamp.exists() and stamp.read_text() == key:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    part = folder.with_name(folder.name + '.part')
+    shutil.rmtree(part, ignore_errors=True)
+    FOLDER.mkdir(exist_ok=True)
+    log = folder.with_name(folder.name + '.log')
+    with open(log, 'wb') as output:
+        done = subprocess.run(
+            [python.command, '-m', 'pip', 'install', '--disable-pip-version-check',
+             '--no-warn-conflicts', '--target', str(part), *what], stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT, env={**_clean(), 'PIP_USER': '0'}, cwd='/')
+    if done.returncode:
+        lines = [line for line in log.read_text(errors='replace').splitlines() if 'ERROR' in line]
+        raise CannotRun(f'pip could not install {" ".join(what)} for Python {python.version}: '
+                        f'{(lines or ["it gave no reason"])[0]}; all it said is in {log}')
+    (part / 'installed').write_text(key)
+    part.rename(folder)
+    return True

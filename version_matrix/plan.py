@@ -1,0 +1,128 @@
+"""What is run: releases of MXNet, Pythons, and which tests on which of them."""
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHONS = ('3.7', '3.8', '3.9', '3.10', '3.11')
+PACKAGES = ('soft_dice', 'gluon_dice', 'caffe_layers')
+
+# Tests are chosen by their names: a Gluon test, its file or its backend is called so.
+GLUON = '(gluon or symbol) and not caffe'
+CORE = 'not gluon and not symbol and not caffe'
+IMPORTS_CAFFE = re.compile(r'^(?:import|from) \w*caffe', re.MULTILINE)
+LEFT_OUT = {'test_benchmarks.py': 'measures this machine',
+            'test_environment.py': 'is about building `.runtime/`',
+            'test_sanitizers.py': 'runs the kernels without Python'}
+# Loads a processor for a minute and is about the judge, not the losses.
+CHECKER = 'test_check_gluon.py'
+
+
+class Release(NamedTuple):
+    """A release of MXNet.
+
+    package : its version on PyPI.
+    supported : all tests must pass.
+    operator : the kernels must be usable as an external operator.
+    """
+
+    version: str
+    package: str
+    supported: bool = True
+    operator: bool = False
+
+
+RELEASES = (Release('1.3.1', '1.3.1', supported=False), Release('1.4.1', '1.4.1', supported=False),
+            Release('1.5.1', '1.5.1'), Release('1.6.0', '1.6.0'), Release('1.7.0', '1.7.0.post2'),
+            Release('1.8.0', '1.8.0.post0', operator=True),
+            Release('1.9.1', '1.9.1', operator=True),
+            Release('2.0.0b1', '2.0.0b1', supported=False))
+NEWEST = [release for release in RELEASES if release.supported][-1]
+
+
+class Interpreter(NamedTuple):
+    version: str
+    command: str
+
+
+class Job(NamedTuple):
+    """Tests to run.
+
+    kind : 'gluon' or 'core'.
+    """
+
+    python: Interpreter
+    release: Release
+    kind: str
+
+    def __str__(self) -> str:
+        return f'MXNet {self.release.version}, Python {self.python.version}, {self.kind} tests'
+
+
+def own_python() -> Interpreter:
+    """The one that runs this, that of .runtime/."""
+    return Interpreter('{}.{}'.format(*sys.version_info), sys.executable)
+
+
+def machine_python() -> Optional[Interpreter]:
+    """``python3`` of the machine, if it is one of PYTHONS."""
+    command = shutil.which('python3')
+    found = [version for version in PYTHONS if command and _is(version, command)]
+    return Interpreter(found[0], str(command)) if found else None
+
+
+def find_pythons() -> List[Interpreter]:
+    """Those of PYTHONS that are there: this one, the machine's, in PATH, or installed by pyenv."""
+    found = {each.version: each for each in (machine_python(), own_python()) if each is not None}
+    pyenv = os.environ.get('PYENV_ROOT', os.path.expanduser('~/.pyenv'))
+    for version in PYTHONS:
+        in_path = shutil.which(f'python{version}')
+        commands = [in_path] * (in_path is not None)
+        commands += sorted(glob.glob(f'{pyenv}/versions/{version}.*/bin/python{version}'))
+        for command in commands:
+            if version not in found and _is(version, str(command)):
+                found[version] = Interpreter(version, str(command))
+    return [found[version] for version in PYTHONS if version in found]
+
+
+def _is(version: str, command: str) -> bool:
+    """Whether it starts, has pip and is of this version."""
+    code = 'import sys, pip; print("{}.{}".format(*sys.version_info))'
+    done = subprocess.run([command, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          stdin=subprocess.DEVNULL)
+    return done.stdout.decode().strip() == version
+
+
+def jobs(releases: Tuple[Release, ...]) -> List[Job]:
+    """Every release on this Python and on the machine's; the other Pythons with the newest; the
+    core's tests on every Python."""
+    pythons = find_pythons()
+    both = {own_python(), machine_python()}
+    return ([Job(python, release, 'gluon') for release in releases
+             for python in pythons if python in both or release == NEWEST]
+            + [Job(python, NEWEST, 'core') for python in pythons if NEWEST in releases])
+
+
+def why_left_out(tests: Path = ROOT / 'tests') -> Dict[str, str]:
+    """The files of tests that none of the jobs runs, and why."""
+    needs_caffe = [path.name for path in sorted(tests.glob('test_*.py'))
+                   if IMPORTS_CAFFE.search(path.read_text(encoding='utf-8'))]
+    return {**LEFT_OUT, **{name: 'needs Caffe' for name in needs_caffe}}
+
+
+def arguments(job: Job) -> List[str]:
+    """What pytest is to be told: the files, and which of their tests."""
+    left_out = set(why_left_out())
+    if job.python != own_python():
+        left_out.add(CHECKER)
+    files = [f'tests/{path.name}' for path in sorted((ROOT / 'tests').glob('test_*.py'))
+             if path.name not in left_out]
+    chosen = CORE if job.kind == 'core' else GLUON
+    if job.kind == 'gluon' and not job.release.operator:
+        chosen += ' and not native'
+    return [*files, 'gluon_dice' if job.kind == 'gluon' else 'soft_dice', '-k', chosen]

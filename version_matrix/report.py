@@ -1,0 +1,150 @@
+"""What was found, as tables in the README and docs/versions.md, and against what is promised."""
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple
+
+from benchmarks.pages import row, write_between
+
+from .plan import NEWEST, PYTHONS, RELEASES, Release, own_python, why_left_out
+from .run import Record, Result
+
+BEGIN = '<!-- written by `python -m version_matrix --readme` -->'
+END = '<!-- end of what `python -m version_matrix --readme` writes -->'
+NOT_HERE = 'not on this machine'
+
+
+def findings(record: Record) -> List[str]:
+    """A sentence for everything that is not as promised."""
+    found = []
+    for each in record.results:
+        release = _release(each)
+        where = f'MXNet {each.release}, Python {each.python}'
+        if not release.supported:
+            continue
+        if each.facts.error:
+            found.append(f'{where}: does not import: {each.facts.error}')
+            continue
+        if bool(each.facts.operator) == release.operator:
+            found.append(f'{where}: the kernels as an operator '
+                         + (f'cannot be used: {each.facts.operator}' if release.operator else
+                            'can be used, against what is promised'))
+        if not each.good:
+            found.append(f'{where}, {each.kind} tests: {outcome(each)}')
+    return found + _uneven(record) + [f'Python 3.7 lacks: {line}' for line in record.static]
+
+
+def _uneven(record: Record) -> List[str]:
+    """The same tests must have run on all releases, or some were lost in silence."""
+    counts: Dict[Tuple[str, bool], Dict[str, int]] = {}
+    for each in record.results:
+        release = _release(each)
+        if release.supported and each.kind == 'gluon' and each.good:
+            counts.setdefault((each.python, release.operator), {})[each.release] = each.tests
+    return [f'Python {python}: the numbers of tests differ: {by_release}'
+            for (python, _), by_release in counts.items() if len(set(by_release.values())) > 1]
+
+
+def _release(result: Result) -> Release:
+    return [each for each in RELEASES if each.version == result.release][0]
+
+
+def outcome(result: Result) -> str:
+    """In a few words."""
+    if result.facts.error:
+        return 'does not import'
+    if result.ended:
+        return result.ended
+    if result.failed:
+        return f'{len(result.failed)} of {result.tests} tests fail'
+    return f'{result.passed} tests pass' if result.passed else 'no test was run'
+
+
+def lacks(facts_of: Sequence[Result]) -> str:
+    """What a release lacks, of all that was seen on it."""
+    seen = [each.facts for each in facts_of]
+    errors = list(dict.fromkeys(each.error for each in seen if each.error))
+    if errors:
+        return errors[0]
+    sentences = [sentence for each in seen[:1] for sentence in each.lacks]
+    sentences += ['external operators as of 1.8: MXNet\'s own operators serve in place of the '
+                  'kernels'] * any(each.operator for each in seen)
+    return '; '.join(sentences) or 'nothing'
+
+
+def table(record: Record) -> str:
+    """A row for each release, then one for each Python."""
+    gluon = [each for each in record.results if each.kind == 'gluon']
+    pythons = [python for python in PYTHONS
+               if len({each.release for each in gluon if each.python == python}) > 1]
+    own = own_python().version
+    heads = [f'Python {python}' + ' (`.runtime/`)' * (python == own) for python in pythons]
+    lines = [row(['MXNet', *heads, 'kernels', 'what it lacks']), row(['---'] * (len(heads) + 3))]
+    for release in RELEASES:
+        of_release = [each for each in gluon if each.release == release.version]
+        if not of_release:
+            continue
+        name = release.version + ', not supported' * (not release.supported)
+        kernels = not any(each.facts.error or each.facts.operator for each in of_release)
+        lines.append(row([name, *(_cell(of_release, python) for python in pythons),
+                          'yes' if kernels else 'no', lacks(of_release)]))
+    return '\n'.join(lines + ['', row(['Python', 'core', f'Gluon, MXNet {NEWEST.version}']),
+                              row(['---'] * 3)] + _python_rows(record))
+
+
+def _python_rows(record: Record) -> List[str]:
+    newest = [each for each in record.results if each.release == NEWEST.version]
+    static = 'no: ' + record.static[0] if record.static else 'vermin finds nothing that it lacks'
+    lines = []
+    for python in PYTHONS:
+        core, gluon = (_cell([each for each in newest if each.kind == kind], python)
+                       for kind in ('core', 'gluon'))
+        if core == gluon == NOT_HERE:
+            core = f'{NOT_HERE}; {static}'
+        lines.append(row([python, core, gluon]))
+    return lines
+
+
+def _cell(results: Sequence[Result], python: str) -> str:
+    return ''.join(outcome(each) for each in results if each.python == python) or NOT_HERE
+
+
+def page(record: Record) -> str:
+    """For docs/versions.md: the table, then what failed and what was left out."""
+    numpy: Dict[str, List[str]] = {}
+    for each in record.results:
+        if each.facts.numpy and each.python not in numpy.setdefault(each.facts.numpy, []):
+            numpy[each.facts.numpy].append(each.python)
+    versions = '; '.join(f'NumPy {version} on Python {", ".join(pythons)}'
+                         for version, pythons in numpy.items())
+    parts = [table(record), versions + '.']
+    parts += [_failures(each) for each in record.results
+              if each.failed and each.python == own_python().version]
+    left_out = '\n'.join(f'- `tests/{name}` {why}' for name, why in sorted(why_left_out().items()))
+    return '\n\n'.join([*parts, 'Left out everywhere, besides tests with `caffe` in their name:',
+                        left_out])
+
+
+def _failures(result: Result) -> str:
+    """The functions whose tests fail, with how many each."""
+    names: Dict[str, int] = {}
+    for failed in result.failed:
+        name = failed.split('[')[0].replace('tests.', '')
+        names[name] = names.get(name, 0) + 1
+    listed = '\n'.join(f'- `{name}`' + f', {count} times' * (count > 1)
+                       for name, count in names.items())
+    return (f'On MXNet {result.release} and Python {result.python} {len(result.failed)} of '
+            f'{result.tests} tests fail:\n\n{listed}')
+
+
+def write(readme: Path, versions: Path, record: Record) -> None:
+    """The tables between the markers of both.
+
+    Raises
+    ------
+    ValueError : a page has no markers; the record is not of all releases.
+    """
+    missing = {each.version for each in RELEASES} - {each.release for each in record.results}
+    if missing:
+        raise ValueError(f'the pages are about all releases, and {", ".join(sorted(missing))} '
+                         'was not run; leave out --only')
+    write_between(versions, BEGIN, END, page(record))
+    write_between(readme, BEGIN, END, table(record))
