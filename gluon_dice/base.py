@@ -50,7 +50,7 @@ class StagedLoss(Loss):
         given = self.KIND() if options is None else require(options, self.KIND)
         self.options = given.replace(**fields)
         if num_classes is not None:
-            if not isinstance(num_classes, int) or num_classes < 1:
+            if type(num_classes) is not int or num_classes < 1:
                 raise ValueError('num_classes must be a whole number >= 1, for example 4; '
                                  f'got {num_classes!r}')
             self.options.resolve(num_classes)

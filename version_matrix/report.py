@@ -65,16 +65,18 @@ def lacks(facts_of: Sequence[Result]) -> str:
     if errors:
         return errors[0]
     sentences = [sentence for each in seen[:1] for sentence in each.lacks]
-    sentences += ['external operators as of 1.8: MXNet\'s own operators serve in place of the '
-                  'kernels'] * any(each.operator for each in seen)
+    if any(each.operator for each in seen):
+        sentences.append("external operators (as of 1.8): MXNet's own serve in place of the kernels")
     return '; '.join(sentences) or 'nothing'
 
 
 def table(record: Record) -> str:
     """A row for each release, then one for each Python."""
     gluon = [each for each in record.results if each.kind == 'gluon']
-    pythons = [python for python in PYTHONS
-               if len({each.release for each in gluon if each.python == python}) > 1]
+    releases_of = {python: {each.release for each in gluon if each.python == python}
+                   for python in PYTHONS}
+    pythons = [python for python, releases in releases_of.items()
+               if releases == {each.release for each in gluon}]
     own = own_python().version
     heads = [f'Python {python}' + ' (`.runtime/`)' * (python == own) for python in pythons]
     lines = [row(['MXNet', *heads, 'kernels', 'what it lacks']), row(['---'] * (len(heads) + 3))]
@@ -86,14 +88,15 @@ def table(record: Record) -> str:
         kernels = not any(each.facts.error or each.facts.operator for each in of_release)
         lines.append(row([name, *(_cell(of_release, python) for python in pythons),
                           'yes' if kernels else 'no', lacks(of_release)]))
-    return '\n'.join(lines + ['', row(['Python', 'core', f'Gluon, MXNet {NEWEST.version}']),
-                              row(['---'] * 3)] + _python_rows(record))
+    return '\n'.join(lines + _python_rows(record))
 
 
 def _python_rows(record: Record) -> List[str]:
     newest = [each for each in record.results if each.release == NEWEST.version]
-    static = 'no: ' + record.static[0] if record.static else 'vermin finds nothing that it lacks'
-    lines = []
+    if not newest:
+        return []
+    static = record.static[0] if record.static else 'vermin finds nothing that it lacks'
+    lines = ['', row(['Python', 'core', f'Gluon, MXNet {NEWEST.version}']), row(['---'] * 3)]
     for python in PYTHONS:
         core, gluon = (_cell([each for each in newest if each.kind == kind], python)
                        for kind in ('core', 'gluon'))

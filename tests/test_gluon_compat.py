@@ -1,0 +1,166 @@
+"""Older releases of MXNet, as far as this one can stand in for them; version_matrix runs the rest."""
+from types import SimpleNamespace
+
+import mxnet as mx
+import numpy as np
+import pytest
+from backends import differentiate, family, ndarray, reference
+from cases import CASES
+from cases_ce import CE_CASES
+from mxnet import gluon
+from tolerances import TOLERANCE
+
+from gluon_dice import DiceCELoss, SoftDiceLoss, compat
+from soft_dice.gradcheck import relative_error
+
+NAMES = ('defaults', 'sigmoid binary index', 'ignored', 'pixel weights', 'channels last',
+         'l1 index', 'softmax soft label', 'generalised', 'ce defaults', 'ce channels last')
+SOME = [case for case in CASES + CE_CASES if case.name in NAMES]
+each_case = pytest.mark.parametrize('case', SOME, ids=lambda case: case.name.replace(' ', '-'))
+PRED, LABEL = mx.nd.zeros((2, 4, 5, 3)), mx.nd.zeros((2, 5, 3))
+
+
+@pytest.fixture(autouse=True)
+def operators(monkeypatch):
+    monkeypatch.setenv('SOFT_DICE_NATIVE', '0')
+
+
+native_too = pytest.mark.parametrize('setting', ['0', '1'], ids=['operators', 'native'])
+
+
+class Net(gluon.HybridBlock):
+    """A network that gives its loss only Symbols."""
+
+    def __init__(self, loss):
+        super().__init__()
+        with self.name_scope():
+            self.loss = loss
+
+    def hybrid_forward(self, F, *inputs):
+        return self.loss(*inputs)
+
+
+def graph_of(loss, dtype='float32'):
+    net = Net(loss)
+    net.cast(dtype)
+    net.hybridize()
+    return net
+
+
+def remove(monkeypatch, *names):
+    """Both kinds of F without these operators, as on a release that has not got them."""
+    for F in (mx.nd, mx.sym):
+        for name in names:
+            monkeypatch.delattr(F.contrib, name, raising=False)
+
+
+def assert_right(net, case):
+    arrays = case.arrays()
+    loss, gradient = differentiate(net, arrays)
+    expected_loss, expected_gradient = reference(arrays, case.options)
+    assert relative_error(loss, expected_loss) <= TOLERANCE['value, float64']
+    assert relative_error(gradient, expected_gradient) <= TOLERANCE['gradient, float64']
+
+
+def test_the_cases_are_there():
+    assert len(SOME) == len(NAMES)
+
+
+# --- without operators ----------------------------------------------------------------------------
+
+@each_case
+def test_a_graph_without_arange_like(case, monkeypatch):
+    remove(monkeypatch, 'arange_like')
+    assert_right(graph_of(family(case.options).block(case.options), 'float64'), case)
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2, 3])
+def test_index_array_in_place_of_arange_like(axis, monkeypatch):
+    remove(monkeypatch, 'arange_like')
+    counted = compat.arange_like(mx.nd, mx.nd.random.normal(shape=(2, 3, 4, 5)), axis, 'float64')
+    assert counted.dtype == np.float64
+    assert counted.asnumpy().tolist() == list(range(2 + axis))
+
+
+@pytest.mark.parametrize('kind', [SoftDiceLoss, DiceCELoss])
+def test_without_either_a_graph_needs_num_classes(kind, monkeypatch):
+    remove(monkeypatch, 'arange_like', 'index_array')
+    message = ('has neither contrib.arange_like .* nor contrib.index_array .*: give their number, '
+               r'for example SoftDiceLoss\(num_classes=4\)')
+    with pytest.raises(RuntimeError, match=message):
+        graph_of(kind())(PRED, LABEL)
+    with pytest.raises(RuntimeError, match=message):
+        kind()(mx.sym.Variable('pred'), mx.sym.Variable('label'))
+
+
+@each_case
+def test_without_either_num_classes_serves(case, monkeypatch):
+    remove(monkeypatch, 'arange_like', 'index_array')
+    loss = family(case.options).block(case.options, num_classes=case.shape[1])
+    assert_right(graph_of(loss, 'float64'), case)
+
+
+def test_without_either_arrays_and_dense_labels_need_nothing(monkeypatch):
+    remove(monkeypatch, 'arange_like', 'index_array')
+    expected = SoftDiceLoss()(PRED, LABEL)
+    loss = SoftDiceLoss()
+    loss.hybridize()
+    np.testing.assert_array_equal(loss(PRED, LABEL).asnumpy(), expected.asnumpy())
+    one_hot = mx.nd.concat(mx.nd.ones((2, 1, 5, 3)), mx.nd.zeros((2, 3, 5, 3)), dim=1)
+    dense = graph_of(SoftDiceLoss(sparse_label=False))(PRED, one_hot)
+    assert relative_error(dense.asnumpy(), expected.asnumpy()) <= TOLERANCE['loss, float32']
+
+
+def test_what_is_lacking_is_said():
+    found = compat.lacking(SimpleNamespace())
+    assert found[0].startswith('contrib.arange_like (since 1.6): contrib.index_array serves')
+    assert 'num_classes' in found[1] and len(found) == 2
+    assert compat.lacking(SimpleNamespace(index_array=1)) == found[:1]
+    assert compat.lacking(SimpleNamespace(index_array=1, arange_like=1)) == []
+
+
+def test_mxnet_2_is_refused():
+    with pytest.raises(ImportError, match=r'needs MXNet 1.x, for example .*; this is mxnet 2.0.0'):
+        compat.refuse_unsupported('2.0.0beta1')
+    for version in ('1.5.1', '1.9.1', mx.__version__):
+        compat.refuse_unsupported(version)
+
+
+# --- num_classes where it is not needed -----------------------------------------------------------
+
+@native_too
+@each_case
+def test_num_classes_changes_no_value(case, setting, monkeypatch):
+    monkeypatch.setenv('SOFT_DICE_NATIVE', setting)
+    block, classes = family(case.options).block, case.shape[1]
+    assert_right(block(case.options, num_classes=classes), case)
+    assert_right(graph_of(block(case.options, num_classes=classes), 'float64'), case)
+
+
+@native_too
+@pytest.mark.parametrize('fields', [{}, dict(sparse_label=False)], ids=['index', 'dense'])
+@pytest.mark.parametrize('kind', [SoftDiceLoss, DiceCELoss])
+@pytest.mark.parametrize('classes', [2, 3, 5, 8])
+def test_another_number_of_channels_is_refused(classes, kind, fields, setting, monkeypatch):
+    monkeypatch.setenv('SOFT_DICE_NATIVE', setting)
+    inputs = [PRED, mx.nd.zeros_like(PRED) if fields else LABEL]
+    with pytest.raises(ValueError, match=f'num_classes={classes} channels along axis 1; got 4 in'):
+        kind(num_classes=classes, **fields)(*inputs)
+    with pytest.raises(mx.base.MXNetError):
+        graph_of(kind(num_classes=classes, **fields))(*inputs).wait_to_read()
+
+
+@pytest.mark.parametrize('fields, message', [
+    (dict(num_classes=0), r'num_classes must be a whole number >= 1, for example 4; got 0'),
+    (dict(num_classes='4'), "got '4'"),
+    (dict(num_classes=True), 'got True'),
+    (dict(num_classes=1), "activation='softmax' over one class"),
+    (dict(num_classes=3, class_weights=[1, 2]), 'class_weights')])
+def test_num_classes_that_cannot_be(fields, message):
+    with pytest.raises(ValueError, match=message):
+        SoftDiceLoss(**fields)
+
+
+def test_num_classes_is_shown():
+    assert repr(SoftDiceLoss(num_classes=4)) == 'SoftDiceLoss(num_classes=4)'
+    assert ndarray(np.zeros(1)).shape == SoftDiceLoss(num_classes=4)(PRED[:1], LABEL[:1]).shape
