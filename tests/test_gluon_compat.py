@@ -1,4 +1,4 @@
-"""Older releases of MXNet, as far as this one can stand in for them; version_matrix runs the rest."""
+"""Older releases of MXNet, as far as this one can stand in for them; version_matrix runs them."""
 from types import SimpleNamespace
 
 import mxnet as mx

@@ -73,7 +73,9 @@ def _chosen(names: Optional[List[str]]) -> Tuple[plan.Release, ...]:
 def _load(path: Path) -> Record:
     try:
         return Record.from_json(json.loads(path.read_text(encoding='utf-8')))
-    except (KeyError, TypeError) as error:
+    except OSError as error:
+        raise CannotRun(f'{path} cannot be read: {error.strerror}') from None
+    except (KeyError, TypeError, ValueError) as error:
         raise CannotRun(f'{path} was not written by --json: {error!r}') from None
 
 

@@ -68,8 +68,9 @@ def _install(python: Interpreter, folder: Path, what: List[str]) -> bool:
     with open(log, 'wb') as output:
         done = subprocess.run(
             [python.command, '-m', 'pip', 'install', '--disable-pip-version-check',
-             '--no-warn-conflicts', '--target', str(part), *what], stdin=subprocess.DEVNULL,
-            stdout=output, stderr=subprocess.STDOUT, env={**_clean(), 'PIP_USER': '0'}, cwd='/')
+             '--no-warn-conflicts', '--no-compile', '--target', str(part), *what],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            env={**_clean(), 'PIP_USER': '0'}, cwd='/')
     if done.returncode:
         lines = [line for line in log.read_text(errors='replace').splitlines() if 'ERROR' in line]
         raise CannotRun(f'pip could not install {" ".join(what)} for Python {python.version}: '

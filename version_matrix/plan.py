@@ -18,7 +18,8 @@ CORE = 'not gluon and not symbol and not caffe'
 IMPORTS_CAFFE = re.compile(r'^(?:import|from) \w*caffe', re.MULTILINE)
 LEFT_OUT = {'test_benchmarks.py': 'measures this machine',
             'test_environment.py': 'is about building `.runtime/`',
-            'test_sanitizers.py': 'runs the kernels without Python'}
+            'test_sanitizers.py': 'runs the kernels without Python',
+            'test_version_matrix.py': 'is about this command'}
 # Loads a processor for a minute and is about the judge, not the losses.
 CHECKER = 'test_check_gluon.py'
 
