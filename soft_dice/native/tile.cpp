@@ -135,7 +135,7 @@ template <class T> class Tile {
   T *p_, *d_, *z_, *g_, *h_, *mask_;           // rows for each class; mask_ often only one
   T *label_, *valid_, *largest_, *scale_, *total_;  // one row each
   T *log_sum_, *left_, *chosen_, *spread_, *amount_;
-  T *d_inter_, *d_pred_, *weight_;             // one number for each class
+  T *d_inter_, *d_pred_, *weight_;             // one number for each class; weight_[-1] is 0
   int64_t *place_;                             // of each pixel in pred
   int64_t first_ = 0;
   int used_ = 0, width_ = 0;                   // pixels; the same, padded to whole groups
@@ -148,7 +148,7 @@ template <class T> class Tile {
 
 template <class T> size_t Tile<T>::scratch_bytes(const soft_dice_batch &batch) {
   const size_t rows = 6 * batch.classes + 10;
-  return (rows * stride(batch) + 3 * batch.classes) * sizeof(T) + ALIGNED
+  return (rows * stride(batch) + 3 * batch.classes + 1) * sizeof(T) + ALIGNED
          + tile_width(batch) * sizeof(int64_t);
 }
 
@@ -162,7 +162,9 @@ template <class T> Tile<T>::Tile(const Chunk &chunk)
   for (T **one : {&label_, &valid_, &largest_, &scale_, &total_, &log_sum_, &left_, &chosen_,
                   &spread_, &amount_})
     *one = free, free += stride_;
-  for (T **numbers : {&d_inter_, &d_pred_, &weight_}) *numbers = free, free += classes_;
+  for (T **numbers : {&d_inter_, &d_pred_}) *numbers = free, free += classes_;
+  *free++ = 0;
+  weight_ = free, free += classes_;
   for (int64_t c = 0; settings_.entropy && c < classes_; ++c) {
     weight_[c] = static_cast<T>(weight_of(c));
     all_weights_ += weight_[c];
@@ -287,7 +289,7 @@ template <class T> template <bool SLOPE, int KEPT> void Tile<T>::exponentials() 
       if (SLOPE) store(total_ + at, total[u]);
       if (KEPT >= LOGARITHM) {
         store(left_ + at, others[u] * scale);
-        if (!SLOPE || gamma_ != 0) store(log_sum_ + at, logarithm_above<T>(sum[u], others[u]));
+        if (!SLOPE || gamma_ != 0) store(log_sum_ + at, logarithm_above<T>(others[u], sum[u], scale));
       }
       if (KEPT >= CHOSEN) store(chosen_ + at, chosen[u]);
       if (KEPT >= SPREAD) store(spread_ + at, spread[u]);
@@ -538,13 +540,14 @@ template <class T> void Tile<T>::deliver(T *gradient, bool add) {
 //
 // after soft_dice.entropy.  Neither q nor a logarithm is taken of a p that was rounded.
 
-// amount = m w_y of the label y, 0 where there is none.
-template <class T> void Tile<T>::weigh_labels() {
-  for (int i = 0; i < width_; ++i) {
-    const int y = static_cast<int>(label_[i]);
-    amount_[i] = mask_[i] * (y < 0 ? 0 : weight_[y]);
-  }
+// amount = m w_y of the label y, 0 where there is none, which w_-1 says.
+template <class T>
+__attribute__((noinline)) void weigh(const T *__restrict label, const T *__restrict mask,
+                                     const T *__restrict weight, int n, T *__restrict amount) {
+  for (int i = 0; i < n; ++i) amount[i] = mask[i] * weight[static_cast<int>(label[i])];
 }
+
+template <class T> void Tile<T>::weigh_labels() { weigh(label_, mask_, weight_, width_, amount_); }
 
 // a b, where 0 times infinity is 0.
 template <class V> SOFT_DICE_INLINE V times(V a, V b) { return a == 0 ? V{} : a * b; }
@@ -625,10 +628,10 @@ SOFT_DICE_INLINE typename Vector<T>::V Tile<T>::softmax_entropy(int64_t c, int i
 template <class T> template <bool SLOPE>
 SOFT_DICE_INLINE typename Vector<T>::V Tile<T>::sigmoid_entropy(int64_t c, int i, V t) const {
   const V z = load(logits(c) + i), e = load(row(h_, c) + i);
-  const V sum = 1 + e, one = splat<T>(1), rest = 1 - t;
-  const V p = (z >= 0 ? one : e) / sum, q = (z >= 0 ? e : one) / sum;
+  const V sum = 1 + e, scale = 1 / sum, rest = 1 - t;
+  const V p = z >= 0 ? scale : e * scale, q = z >= 0 ? e * scale : scale;
   if (SLOPE && gamma_ == 0) return rest * p - t * q;
-  const V both = logarithm_above<T>(sum, e);
+  const V both = logarithm_above<T>(e, sum, scale);
   const V log_p = both + (z < 0 ? -z : V{}), log_q = both + (z > 0 ? z : V{});
   if (gamma_ == 0) return times(t, log_p) + times(rest, log_q);
   if (!SLOPE) return times(t, focus(q) * log_p) + times(rest, focus(p) * log_q);

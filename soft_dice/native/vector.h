@@ -161,9 +161,10 @@ template <class T, class V = typename Vector<T>::V> SOFT_DICE_INLINE V logarithm
   const Split<V> parts = split(x);
   return parts.e * Limits<T>::log2_high + (parts.f - (parts.less - parts.e * Limits<T>::log2_low));
 }
-// log(1 + x) for x >= 0, of u = 1 + x: what u lost in rounding is put back.  NaN stays NaN.
-template <class T, class V = typename Vector<T>::V> SOFT_DICE_INLINE V logarithm_above(V u, V x) {
-  return logarithm<T>(u) + (u >= 2 ? V{} : (x - (u - 1)) / u);
+// log(1 + x) for x >= 0, of u = 1 + x and 1 / u: what u lost in rounding is put back.  NaN stays NaN.
+template <class T, class V = typename Vector<T>::V>
+SOFT_DICE_INLINE V logarithm_above(V x, V u, V inverse) {
+  return logarithm<T>(u) + (u >= 2 ? V{} : (x - (u - 1)) * inverse);
 }
 
 // 2^n for whole n of a normal result.
