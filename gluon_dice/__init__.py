@@ -1,4 +1,5 @@
 """Soft Dice losses for MXNet/Gluon."""
+from .compound import DiceCELoss
 from .loss import SoftDiceLoss
 
-__all__ = ['SoftDiceLoss']
+__all__ = ['DiceCELoss', 'SoftDiceLoss']

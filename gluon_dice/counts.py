@@ -106,28 +106,33 @@ def count(F: Any, pixels: Pixels, options: DiceOptions, blocks: int, num_classes
     blocks : as ``blocks_for`` says; 0 for operators that need no number but are slower.
     num_classes : of pred, 0 where that is not known.
     """
-    z, g, m, _ = pixels
-    if m is not None:
-        z = _without_ignored(F, z, m, options.activation)
-    p = _activate(F, z, options.activation)
+    p = _activate(F, visible(F, pixels, options.activation), options.activation)
+    return count_activated(F, p, weigh(F, pixels.label, pixels.mask), pixels, options, blocks,
+                           num_classes)
 
-    def weigh(array: Any) -> Any:
-        return array if m is None else F.broadcast_mul(array, m)
 
-    def total(array: Any) -> Any:
-        return _total(F, weigh(array), blocks)
+def count_activated(F: Any, p: Any, weighed: Any, pixels: Pixels, options: DiceOptions,
+                    blocks: int, num_classes: int = 0) -> Counts:
+    """As :func:`count`, of the activated prediction p and the label times the mask."""
+    g, m = pixels.label, pixels.mask
+
+    def total_of(array: Any) -> Any:
+        return total(F, weigh(F, array, m), blocks)
 
     plain = options.overlap == 'product' and options.exponent == 1
     if plain and blocks and num_classes > 1 and options.sparse_label:
-        return _confusion_counts(F, p, weigh(g), options.activation, blocks)
-    if options.overlap != 'product':
-        intersection = total((p + g - F.abs(p - g)) / 2)
-    elif blocks == 0:
-        intersection = total(p * g)
+        return _confusion_counts(F, p, weighed, options.activation, blocks)
+    if options.overlap == 'product':
+        intersection = inner(F, p, weighed, blocks)
     else:
-        intersection = F.diag(_dot(F, p, weigh(g), blocks), axis1=1, axis2=2)
-    return Counts(intersection, total(_power(F, p, options.exponent)),
-                  total(_power(F, g, options.exponent)))
+        intersection = total_of((p + g - F.abs(p - g)) / 2)
+    label_sum = (total(F, weighed, blocks) if options.exponent == 1
+                 else total_of(_power(F, g, options.exponent)))
+    return Counts(intersection, total_of(_power(F, p, options.exponent)), label_sum)
+
+
+def weigh(F: Any, array: Any, mask: Optional[Any]) -> Any:
+    return array if mask is None else F.broadcast_mul(array, mask)
 
 
 def _confusion_counts(F: Any, p: Any, g: Any, activation: str, blocks: int) -> Counts:
@@ -136,12 +141,12 @@ def _confusion_counts(F: Any, p: Any, g: Any, activation: str, blocks: int) -> C
     The label of a pixel is of one class, so M's rows add up to sum m p; and where probabilities add
     up to 1 its columns add up to sum m g.
     """
-    both = _dot(F, p, g, blocks)
-    label_sum = F.sum(both, axis=1) if activation == 'softmax' else _total(F, g, blocks)
+    both = dot(F, p, g, blocks)
+    label_sum = F.sum(both, axis=1) if activation == 'softmax' else total(F, g, blocks)
     return Counts(F.diag(both, axis1=1, axis2=2), F.sum(both, axis=2), F.BlockGrad(label_sum))
 
 
-def _dot(F: Any, a: Any, b: Any, blocks: int) -> Any:
+def dot(F: Any, a: Any, b: Any, blocks: int) -> Any:
     """sum over pixels of a_i b_j, (N, I, J) float64, of (N, P, I) and (N, P, J)."""
     a, b = (F.reshape(F.reshape(each, shape=(0, -4, blocks, -1, 0)), shape=(-3, 0, 0))
             for each in (a, b))
@@ -149,12 +154,19 @@ def _dot(F: Any, a: Any, b: Any, blocks: int) -> Any:
     return F.sum(F.reshape(sums, shape=(-4, -1, blocks, 0, 0)), axis=1)
 
 
-def _total(F: Any, array: Any, blocks: int) -> Any:
+def total(F: Any, array: Any, blocks: int) -> Any:
     """sum over pixels of (N, P, C): (N, C) float64."""
     if blocks == 0:  # over the last axis, which is twice as fast as over the middle one
         return F.cast(F.sum(F.transpose(array, axes=(0, 2, 1)), axis=2), 'float64')
     ones = F.ones_like(F.slice_axis(array, axis=2, begin=0, end=1))
-    return F.reshape(_dot(F, ones, array, blocks), shape=(0, -1))
+    return F.reshape(dot(F, ones, array, blocks), shape=(0, -1))
+
+
+def inner(F: Any, a: Any, b: Any, blocks: int) -> Any:
+    """sum over pixels of a_c b_c, (N, C) float64, of two (N, P, C)."""
+    if blocks == 0:
+        return total(F, a * b, blocks)
+    return F.diag(dot(F, a, b, blocks), axis1=1, axis2=2)
 
 
 def _index_label(F: Any, z: Any, label: Any, options: DiceOptions, num_classes: int, dtype: str
@@ -210,8 +222,11 @@ def _none(F: Any, bad: Any) -> Any:
     return F.reshape(F.batch_dot(bad, bad, transpose_b=True), shape=(0, 1)) == 0
 
 
-def _without_ignored(F: Any, z: Any, mask: Any, activation: str) -> Any:
-    """Zeros where the prediction counts nowhere, so that a NaN there has no effect."""
+def visible(F: Any, pixels: Pixels, activation: str) -> Any:
+    """The prediction with zeros where it counts nowhere, so that a NaN there has no effect."""
+    z, mask = pixels.pred, pixels.mask
+    if mask is None:
+        return z
     kept = mask != 0
     if activation == 'softmax':  # a pixel's classes stand or fall together
         kept = F.max(kept, axis=2, keepdims=True)

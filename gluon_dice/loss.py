@@ -1,40 +1,14 @@
 """SoftDiceLoss for Gluon: translates arrays and options; the loss is that of soft_dice."""
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional, Tuple
 
-import mxnet as mx
-import numpy as np
-from mxnet.gluon.loss import Loss
-
-from soft_dice.inputs import check_shapes
-from soft_dice.options import FIELDS, DiceOptions
+from soft_dice.options import DiceOptions
 
 from . import counts, native
+from .base import StagedLoss
 from .score import loss_from_counts
 
 
-class Trace(NamedTuple):
-    """What a graph of the loss is made for.
-
-    dtype : of the arithmetic, 'float32' or 'float64'.
-    native : whether stage 1 is the operator over the kernels, or made of F operators.
-    arrays : called on arrays, not on Symbols.
-    cast : whether pred is to be cast to dtype; it always is in a graph, which does not know.
-    blocks : of pixels, see counts.blocks_for; 0 where they are not counted.
-    ndim, num_classes : of pred; 0 where they are not known.
-    weighted : whether there is a pixel_weight.
-    """
-
-    dtype: str = 'float32'
-    native: bool = False
-    arrays: bool = False
-    cast: bool = True
-    blocks: int = 0
-    ndim: int = 0
-    num_classes: int = 0
-    weighted: bool = False
-
-
-class SoftDiceLoss(Loss):
+class SoftDiceLoss(StagedLoss):
     """Soft Dice loss of each sample; by default the mean over classes c of
 
         1 - (2 sum p g + smooth) / (sum p + sum g + smooth)
@@ -90,83 +64,27 @@ class SoftDiceLoss(Loss):
 
     Examples
     --------
+    >>> import mxnet as mx
     >>> loss = SoftDiceLoss(include_background=False)
     >>> loss.hybridize(static_alloc=True, static_shape=True)
     >>> loss(mx.nd.zeros((2, 3, 4, 4)), mx.nd.zeros((2, 4, 4))).shape
     (2,)
     """
 
-    def __init__(self, options: Optional[DiceOptions] = None, weight: Optional[float] = None,
-                 batch_axis: int = 0, **fields: Any) -> None:
-        block = {name: fields.pop(name) for name in ('prefix', 'params') if name in fields}
-        super().__init__(weight=weight, batch_axis=batch_axis, **block)
-        if options is not None and not isinstance(options, DiceOptions):
-            raise TypeError('options must be a soft_dice.DiceOptions, for example '
-                            f'DiceOptions(smooth=1.0); got {type(options).__name__}')
-        if not isinstance(batch_axis, int) or batch_axis < 0:
-            raise ValueError(f'batch_axis must be a whole number >= 0; got {batch_axis!r}')
-        self.options = (options or DiceOptions()).replace(**fields)
-        self._symbol_dtype = 'float32'
-        self._trace = Trace()
+    KIND = DiceOptions
+    options: DiceOptions
 
-    def __repr__(self) -> str:
-        changed = [f'{name}={value!r}' for name, value in self.options.to_dict().items()
-                   if value != FIELDS[name]]
-        changed += [f'weight={self._weight!r}'] * (self._weight is not None)
-        changed += [f'batch_axis={self._batch_axis}'] * (self._batch_axis != 0)
-        return f'{type(self).__name__}({", ".join(changed)})'
+    def _native_wanted(self, pred: Any) -> bool:
+        return native.wanted(pred)
 
-    def cast(self, dtype: Any) -> None:
-        """Set the arithmetic of Symbol calls; arrays bring their own dtype."""
-        super().cast(dtype)
-        self._symbol_dtype = _arithmetic(dtype)
+    def _native_sums(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any]
+                     ) -> Tuple[counts.Counts, Any]:
+        sums = native.count(F, pred, label, pixel_weight, self.options, self._batch_axis,
+                            self._trace.arrays)
+        return sums, F.ones_like(F.slice_axis(sums.label_sum, axis=1, begin=0, end=1))
 
-    def forward(self, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
-        if isinstance(pred, mx.nd.NDArray):
-            check_shapes(self.options, pred.shape, label.shape,
-                         None if pixel_weight is None else pixel_weight.shape, self._batch_axis)
-            classes = pred.shape[self.options.axis]
-            self.options.resolve(classes)
-            pixels = pred.size // (classes * pred.shape[self._batch_axis])
-            dtype = _arithmetic(pred.dtype)
-            trace = Trace(dtype, native.wanted(pred), arrays=True,
-                          cast=np.dtype(pred.dtype) != dtype,
-                          blocks=counts.blocks_for(pixels), ndim=pred.ndim, num_classes=classes,
-                          weighted=pixel_weight is not None)
-        else:
-            trace = Trace(self._symbol_dtype, native.wanted(pred),
-                          weighted=pixel_weight is not None)
-        self._retrace_for(trace)
-        inputs = [pred, label] + [pixel_weight] * trace.weighted
-        if trace.native and trace.arrays:
-            inputs = [native.alias(pred), *map(native.constant, inputs[1:])]
-        return super().forward(*inputs)
+    def _sums(self, F: Any, pixels: counts.Pixels) -> counts.Counts:
+        return counts.count(F, pixels, self.options, self._trace.blocks, self._trace.num_classes)
 
-    def hybrid_forward(self, F: Any, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
-        dtype, is_native, arrays, cast, blocks, ndim, num_classes, _ = self._trace
-        if is_native and not arrays:
-            pred = native.own(F, pred, dtype)
-        elif cast:
-            pred = F.cast(pred, dtype)
-        if is_native:
-            sums = native.count(F, pred, label, pixel_weight, self.options, self._batch_axis,
-                                arrays)
-            valid = F.ones_like(F.slice_axis(sums.label_sum, axis=1, begin=0, end=1))
-        else:
-            pixels = counts.prepare(F, pred, label, pixel_weight, self.options, self._batch_axis,
-                                    dtype, ndim, num_classes)
-            sums = counts.count(F, pixels, self.options, blocks, num_classes)
-            valid = pixels.valid
-        loss = F.cast(loss_from_counts(F, sums, valid, self.options), dtype)
-        return loss if self._weight is None else loss * self._weight
-
-    def _retrace_for(self, trace: Trace) -> None:
-        """A cached graph is for one trace."""
-        if self._trace != trace:
-            self._clear_cached_op()
-        self._trace = trace
-
-
-def _arithmetic(dtype: Any) -> str:
-    # Sums in float16 overflow at 65504 pixels.
-    return 'float64' if np.dtype(dtype) == 'float64' else 'float32'
+    def _loss(self, F: Any, sums: counts.Counts, valid: Any) -> Any:
+        return loss_from_counts(F, sums, valid, self.options)

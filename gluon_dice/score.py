@@ -41,7 +41,7 @@ def _selector(F: Any, options: DiceOptions) -> Callable[[Any], Any]:
     return select
 
 
-def _row_of(F: Any, values: Sequence[float], like: Any) -> Any:
+def row_of(F: Any, values: Sequence[float], like: Any) -> Any:
     """The numbers as (1, K), on the device of ``like`` (R, K); another length is refused."""
     zeros = F.zeros_like(F.slice_axis(like, axis=0, begin=0, end=1))
     zero = F.slice_axis(zeros, axis=1, begin=0, end=1)
@@ -56,7 +56,7 @@ def _class_weights(F: Any, counts: Counts, label_sum: Any, select: Callable[[Any
     if options.class_weights is None:
         return ones, live
     if not isinstance(options.class_weights, str):
-        fixed = select(_row_of(F, options.class_weights, counts.label_sum))
+        fixed = select(row_of(F, options.class_weights, counts.label_sum))
         return F.broadcast_mul(ones, fixed), live
     label_sum = F.BlockGrad(label_sum)
     power = 1 if options.class_weights == 'inverse' else 2
@@ -82,7 +82,7 @@ def _tversky(F: Any, rows: Counts, options: DiceOptions) -> Any:
 
 def _plus(F: Any, array: Any, smooth: Union[float, Tuple[float, ...]]) -> Any:
     if isinstance(smooth, tuple):
-        return F.broadcast_add(array, _row_of(F, smooth, array))
+        return F.broadcast_add(array, row_of(F, smooth, array))
     return array + smooth
 
 

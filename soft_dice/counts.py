@@ -42,7 +42,7 @@ def count(pixels: Pixels, options: DiceOptions) -> Tuple[Counts, CountsVJP]:
     pred, label, mask = pixels
     dtype = pred.dtype
     k = options.exponent
-    z = _without_ignored(pixels, options.activation)
+    z = without_ignored(pixels, options.activation)
     p = activate(z, options.activation)
     _check_power(p, k)
     g = label if label.ndim == 3 else one_hot(label, pred.shape[1], dtype)
@@ -111,7 +111,7 @@ def one_hot(label: np.ndarray, num_classes: int, dtype: np.dtype) -> np.ndarray:
     return (label[:, None, :] == classes).astype(dtype)
 
 
-def _without_ignored(pixels: Pixels, activation: str) -> np.ndarray:
+def without_ignored(pixels: Pixels, activation: str) -> np.ndarray:
     """The prediction with zeros where it counts nowhere, so that a NaN there has no effect."""
     pred, _, mask = pixels
     if mask is None:

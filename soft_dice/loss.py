@@ -3,7 +3,7 @@ from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
-from .options import DiceOptions
+from .options import DiceOptions, require
 from .score import loss_from_counts, score_from_counts
 from .stages import count
 
@@ -100,18 +100,30 @@ def soft_dice_score(pred: np.ndarray, label: np.ndarray, options: DiceOptions = 
 def evaluate(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
              pixel_weight: Optional[np.ndarray]) -> DiceResult:
     """Stages 1 and 2 now, and stage 3 as the closure ``vjp``."""
+    require(options, DiceOptions)
     counts, pixels_vjp = count(pred, label, options, pixel_weight)
     plan = options.resolve(counts.pred_sum.shape[1])
     loss, counts_vjp = loss_from_counts(counts, plan)
-    shape = np.shape(pred)
 
-    def vjp(upstream: Upstream, out: Optional[np.ndarray] = None) -> np.ndarray:
-        d_counts = counts_vjp(_upstream(upstream, loss.shape))
-        if out is not None and out.shape != shape:
-            raise ValueError(f'out must have the shape of pred, {shape}; got {out.shape}')
+    def vjp(upstream: np.ndarray, out: Optional[np.ndarray]) -> np.ndarray:
+        d_counts = counts_vjp(upstream)
         return pixels_vjp(d_counts.intersection, d_counts.pred_sum, out)
 
-    return DiceResult(loss, score_from_counts(counts, plan), vjp)
+    return DiceResult(loss, score_from_counts(counts, plan),
+                      checked_vjp(vjp, loss.shape, np.shape(pred)))
+
+
+def checked_vjp(vjp: Callable[[np.ndarray, Optional[np.ndarray]], np.ndarray],
+                loss_shape: Tuple[int, ...], pred_shape: Tuple[int, ...]
+                ) -> Callable[..., np.ndarray]:
+    """The vjp for callers: upstream may be a number, and shapes that do not fit are refused."""
+    def checked(upstream: Upstream, out: Optional[np.ndarray] = None) -> np.ndarray:
+        each = _upstream(upstream, loss_shape)
+        if out is not None and out.shape != pred_shape:
+            raise ValueError(f'out must have the shape of pred, {pred_shape}; got {out.shape}')
+        return vjp(each, out)
+
+    return checked
 
 
 def _upstream(upstream: Upstream, shape: Tuple[int, ...]) -> np.ndarray:

@@ -7,24 +7,107 @@ turns the options into a :class:`Plan`: the same choices with every class spelle
 import ast
 import dataclasses
 import json
-import numbers
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, ClassVar, Dict, List, Optional, Tuple, Type, TypeVar, Union
 
-Numbers = Union[float, Tuple[float, ...]]
+from . import values
+from .values import Check, Numbers
 
-CHOICES: Dict[str, Tuple[str, ...]] = {
-    'activation': ('softmax', 'sigmoid', 'none'),
-    'overlap': ('product', 'l1'),
-    'weight_normalization': ('classes', 'weights', 'score'),
-    'class_reduction': ('mean', 'sum', 'none'),
-    'absent': ('count', 'zero', 'skip'),
-    'form': ('one_minus', 'negative', 'log', 'log_cosh'),
-}
-AUTOMATIC_WEIGHTS = ('inverse', 'inverse_square')
+AnyOptions = TypeVar('AnyOptions', bound='Options')
 
 
-@dataclasses.dataclass(frozen=True, init=False)
-class DiceOptions:
+class Options:
+    """What the options of every loss can do; a subclass names them, checks them and is frozen.
+
+    INSTEAD : what to do with these where another kind of options is wanted.
+    """
+
+    INSTEAD: ClassVar[str] = ''
+
+    @property
+    def dice(self) -> 'DiceOptions':
+        """The options of the Dice term."""
+        raise NotImplementedError
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Every option by name; from these the same options can be made again."""
+        raise NotImplementedError
+
+    def resolve(self, num_classes: int) -> 'Plan':
+        """The plan of the Dice term for predictions of ``num_classes`` channels."""
+        raise NotImplementedError
+
+    def changed(self) -> List[str]:
+        """'name=value' of every option that is not the default."""
+        defaults = type(self)().to_dict()
+        return [f'{name}={value!r}' for name, value in self.to_dict().items()
+                if value != defaults[name]]
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({", ".join(self.changed())})'
+
+    def replace(self: AnyOptions, **changes: Any) -> AnyOptions:
+        """The same options with some changed; checked again."""
+        return type(self)(**{**self.to_dict(), **changes})
+
+    def to_json(self) -> str:
+        """All options as a JSON object, which :meth:`from_param_str` reads back."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_param_str(cls: Type[AnyOptions], text: str) -> AnyOptions:
+        """Options from a Caffe param_str: a JSON object or a Python dict literal; empty is default.
+
+        The key "preset" starts from a published loss, ``{"preset": "monai", "ignore_label": 255}``;
+        the other keys override.  The text is parsed, never evaluated.
+
+        Raises
+        ------
+        ValueError : text that is neither, that names an option twice, or an unknown preset.
+        TypeError : unknown option.
+        """
+        fields = parse_param_str(text)
+        if 'preset' not in fields:
+            return cls(**fields)
+        from .presets import preset  # which is made of DiceOptions
+        return cls(**{**preset(fields.pop('preset')).to_dict(), **fields})
+
+
+def require(options: Any, kind: Type[AnyOptions]) -> AnyOptions:
+    """``options``, which must be of this kind.
+
+    Raises
+    ------
+    TypeError : they are not; says what to give.
+    """
+    if isinstance(options, kind):
+        return options
+    instead = f'; {options.INSTEAD}' if isinstance(options, Options) else ''
+    raise TypeError(f'options must be a soft_dice.{kind.__name__}, for example '
+                    f'{kind.__name__}(smooth=1.0); got {type(options).__name__}{instead}')
+
+
+def checked(fields: Dict[str, Any], defaults: Dict[str, Any], checks: Dict[str, Check]
+            ) -> Dict[str, Any]:
+    """A checked value for every name in ``defaults``.
+
+    Raises
+    ------
+    TypeError : a name in ``fields`` that is not there.
+    ValueError : as the check says.
+    """
+    refuse_unknown(fields, defaults)
+    return {name: checks[name](name, fields.get(name, default))
+            for name, default in defaults.items()}
+
+
+def refuse_unknown(fields: Dict[str, Any], known: Dict[str, Any]) -> None:
+    unknown = sorted(set(fields) - set(known))
+    if unknown:
+        raise TypeError(f'unknown option {unknown[0]!r}; the options are {", ".join(known)}')
+
+
+@dataclasses.dataclass(frozen=True, init=False, repr=False)
+class DiceOptions(Options):
     """What a soft Dice loss computes.  Keywords only; an unknown one is refused.
 
     Per sample and class c, with p the activated prediction, g the label and m the pixel weight::
@@ -101,48 +184,20 @@ class DiceOptions:
     form: str = 'one_minus'
     gamma: float = 1.0
 
+    INSTEAD: ClassVar[str] = 'DiceCEOptions(**options.to_dict()) adds a cross-entropy to them'
+
     def __init__(self, **fields: Any) -> None:
-        unknown = sorted(set(fields) - set(FIELDS))
-        if unknown:
-            raise TypeError(f'unknown option {unknown[0]!r}; the options are {", ".join(FIELDS)}')
-        for name, default in FIELDS.items():
-            value = fields.get(name, default)
-            object.__setattr__(self, name, _CHECKS[name](name, value))
+        for name, value in checked(fields, FIELDS, CHECKS).items():
+            object.__setattr__(self, name, value)
         _refuse_contradictions(self)
 
-    def __repr__(self) -> str:
-        changed = ', '.join(f'{name}={getattr(self, name)!r}' for name, default in FIELDS.items()
-                            if getattr(self, name) != default)
-        return f'DiceOptions({changed})'
-
-    def replace(self, **changes: Any) -> 'DiceOptions':
-        """The same options with some changed; checked again."""
-        return DiceOptions(**{**self.to_dict(), **changes})
+    @property
+    def dice(self) -> 'DiceOptions':
+        """These options, which are of a Dice term alone."""
+        return self
 
     def to_dict(self) -> Dict[str, Any]:
         return {name: getattr(self, name) for name in FIELDS}
-
-    def to_json(self) -> str:
-        """All options as a JSON object, which :meth:`from_param_str` reads back."""
-        return json.dumps(self.to_dict())
-
-    @classmethod
-    def from_param_str(cls, text: str) -> 'DiceOptions':
-        """Options from a Caffe param_str: a JSON object or a Python dict literal; empty is default.
-
-        The key "preset" starts from a published loss, ``{"preset": "monai", "ignore_label": 255}``;
-        the other keys override.  The text is parsed, never evaluated.
-
-        Raises
-        ------
-        ValueError : text that is neither, that names an option twice, or an unknown preset.
-        TypeError : unknown option.
-        """
-        fields = parse_param_str(text)
-        if 'preset' not in fields:
-            return cls(**fields)
-        from .presets import preset  # which is made of DiceOptions
-        return preset(fields.pop('preset')).replace(**fields)
 
     def resolve(self, num_classes: int) -> 'Plan':
         """These options for predictions of ``num_classes`` channels.
@@ -188,6 +243,28 @@ class Plan:
 
 
 FIELDS: Dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DiceOptions)}
+CHECKS: Dict[str, Check] = {
+    'activation': values.one_of('softmax', 'sigmoid', 'none'),
+    'sparse_label': values.flag,
+    'axis': values.integer,
+    'classes': values.classes,
+    'include_background': values.flag,
+    'ignore_label': values.optional_integer,
+    'batch_dice': values.flag,
+    'alpha': values.non_negative,
+    'beta': values.non_negative,
+    'exponent': values.exponent,
+    'overlap': values.one_of('product', 'l1'),
+    'smooth': values.number_or_list,
+    'smooth_dr': values.optional_number_or_list,
+    'class_weights': values.class_weights,
+    'pool_classes': values.flag,
+    'weight_normalization': values.one_of('classes', 'weights', 'score'),
+    'class_reduction': values.one_of('mean', 'sum', 'none'),
+    'absent': values.one_of('count', 'zero', 'skip'),
+    'form': values.one_of('one_minus', 'negative', 'log', 'log_cosh'),
+    'gamma': values.positive,
+}
 
 
 def parse_param_str(text: str) -> Dict[str, Any]:
@@ -224,112 +301,6 @@ def _refuse_duplicates(pairs: Any) -> Dict[str, Any]:
             raise _Duplicate(f'param_str must name an option once; got {name!r} '
                              f'{names.count(name)} times')
     return dict(pairs)
-
-
-# --- one value at a time -------------------------------------------------------------------------
-
-def _choice(name: str, value: Any) -> str:
-    if not isinstance(value, str) or value not in CHOICES[name]:
-        known = ', '.join(repr(choice) for choice in CHOICES[name])
-        raise ValueError(f'{name} must be one of {known}; got {value!r}')
-    return value
-
-
-def _flag(name: str, value: Any) -> bool:
-    # 0 and 1 are refused too: {"sparse_label": "false"} must not become True by accident.
-    if isinstance(value, bool) or type(value).__name__ in ('bool_', 'bool'):
-        return bool(value)
-    raise ValueError(f'{name} must be True or False (true or false in JSON); got {value!r}')
-
-
-def _integer(name: str, value: Any) -> int:
-    is_number = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if is_number and abs(int(value)) <= 1 << 24:  # beyond that float32 labels are not exact
-        return int(value)
-    raise ValueError(f'{name} must be a whole number up to 2^24, for example 1; got {value!r}')
-
-
-def _optional_integer(name: str, value: Any) -> Optional[int]:
-    return None if value is None else _integer(name, value)
-
-
-def _real(name: str, value: Any, least: float, above: bool = False) -> float:
-    """``value`` as a float that is finite and >= least (> least where ``above``)."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not -1e300 < value < 1e300 or value < least or (above and value == least):
-        raise ValueError(f'{name} must be a finite number {">" if above else ">="} {least:g}, '
-                         f'for example {least + 1:g}; got {value!r}')
-    return float(value)
-
-
-def _non_negative(name: str, value: Any) -> float:
-    return _real(name, value, least=0.0)
-
-
-def _positive(name: str, value: Any) -> float:
-    return _real(name, value, least=0.0, above=True)
-
-
-def _exponent(name: str, value: Any) -> float:
-    # Below 1 the derivative exponent * p^(exponent - 1) is infinite at p = 0.
-    return _real(name, value, least=1.0)
-
-
-def _listed(name: str, value: Any) -> Tuple[Any, ...]:
-    """``value`` as a non-empty tuple; text and mappings are not lists."""
-    try:
-        if isinstance(value, (str, bytes, dict, set, frozenset)):
-            raise TypeError
-        items = tuple(value)
-    except TypeError:
-        raise ValueError(f'{name} must be a list, for example [1, 2]; got {value!r}') from None
-    if not items:
-        raise ValueError(f'{name} must not be empty; leave it out or give for example [1, 2]')
-    return items
-
-
-def _classes(name: str, value: Any) -> Optional[Tuple[int, ...]]:
-    if value is None:
-        return None
-    classes = tuple(_integer(name, item) for item in _listed(name, value))
-    if len(set(classes)) < len(classes):
-        raise ValueError(f'{name} must name each class once, for example [1, 2]; got {value!r}')
-    return classes
-
-
-def _number_or_list(name: str, value: Any) -> Numbers:
-    if isinstance(value, numbers.Real) or isinstance(value, (str, bytes)) or value is None:
-        return _non_negative(name, value)
-    return tuple(_non_negative(name, item) for item in _listed(name, value))
-
-
-def _optional_number_or_list(name: str, value: Any) -> Optional[Numbers]:
-    return None if value is None else _number_or_list(name, value)
-
-
-def _class_weights(name: str, value: Any) -> Union[None, str, Tuple[float, ...]]:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        if value not in AUTOMATIC_WEIGHTS:
-            raise ValueError(f"{name} must be 'inverse', 'inverse_square' or one number per class, "
-                             f'for example [0.2, 1, 1]; got {value!r}')
-        return value
-    weights = tuple(_non_negative(name, item) for item in _listed(name, value))
-    if not any(weights):
-        raise ValueError(f'{name} must have one number above 0, for example [0.2, 1, 1]; '
-                         f'got {value!r}')
-    return weights
-
-
-_CHECKS: Dict[str, Any] = {
-    'activation': _choice, 'sparse_label': _flag, 'axis': _integer, 'classes': _classes,
-    'include_background': _flag, 'ignore_label': _optional_integer, 'batch_dice': _flag,
-    'alpha': _non_negative, 'beta': _non_negative, 'exponent': _exponent, 'overlap': _choice,
-    'smooth': _number_or_list, 'smooth_dr': _optional_number_or_list,
-    'class_weights': _class_weights, 'pool_classes': _flag, 'weight_normalization': _choice,
-    'class_reduction': _choice, 'absent': _choice, 'form': _choice, 'gamma': _positive,
-}
 
 
 # --- options that contradict each other ----------------------------------------------------------

@@ -1,0 +1,136 @@
+"""What the losses share: inputs, dtypes, hybridizing, and the order of the three stages."""
+from typing import Any, ClassVar, NamedTuple, Optional, Tuple, Type
+
+import mxnet as mx
+import numpy as np
+from mxnet.gluon.loss import Loss
+
+from soft_dice.inputs import check_shapes
+from soft_dice.options import Options, require
+
+from . import native
+from .counts import Pixels, blocks_for, prepare
+
+
+class Trace(NamedTuple):
+    """What a graph of the loss is made for.
+
+    dtype : of the arithmetic, 'float32' or 'float64'.
+    native : whether stage 1 is the operator over the kernels, or made of F operators.
+    arrays : called on arrays, not on Symbols.
+    cast : whether pred is to be cast to dtype; it always is in a graph, which does not know.
+    blocks : of pixels, see blocks_for; 0 where they are not counted.
+    ndim, num_classes : of pred; 0 where they are not known.
+    weighted : whether there is a pixel_weight.
+    """
+
+    dtype: str = 'float32'
+    native: bool = False
+    arrays: bool = False
+    cast: bool = True
+    blocks: int = 0
+    ndim: int = 0
+    num_classes: int = 0
+    weighted: bool = False
+
+
+class StagedLoss(Loss):
+    """A loss of the three stages.  A subclass says what its options are, what is summed over the
+    pixels, and what loss these sums give; autograd is stage 3.
+    """
+
+    KIND: ClassVar[Type[Options]]
+
+    def __init__(self, options: Optional[Options] = None, weight: Optional[float] = None,
+                 batch_axis: int = 0, **fields: Any) -> None:
+        block = {name: fields.pop(name) for name in ('prefix', 'params') if name in fields}
+        super().__init__(weight=weight, batch_axis=batch_axis, **block)
+        if not isinstance(batch_axis, int) or batch_axis < 0:
+            raise ValueError(f'batch_axis must be a whole number >= 0; got {batch_axis!r}')
+        given = self.KIND() if options is None else require(options, self.KIND)
+        self.options = given.replace(**fields)
+        self._symbol_dtype = 'float32'
+        self._trace = Trace()
+
+    def __repr__(self) -> str:
+        changed = self.options.changed()
+        changed += [f'weight={self._weight!r}'] * (self._weight is not None)
+        changed += [f'batch_axis={self._batch_axis}'] * (self._batch_axis != 0)
+        return f'{type(self).__name__}({", ".join(changed)})'
+
+    def cast(self, dtype: Any) -> None:
+        """Set the arithmetic of Symbol calls; arrays bring their own dtype."""
+        super().cast(dtype)
+        self._symbol_dtype = _arithmetic(dtype)
+
+    def forward(self, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
+        if isinstance(pred, mx.nd.NDArray):
+            dice = self.options.dice
+            check_shapes(dice, pred.shape, label.shape,
+                         None if pixel_weight is None else pixel_weight.shape, self._batch_axis)
+            classes = pred.shape[dice.axis]
+            self.options.resolve(classes)
+            pixels = pred.size // (classes * pred.shape[self._batch_axis])
+            dtype = _arithmetic(pred.dtype)
+            trace = Trace(dtype, self._native_wanted(pred), arrays=True,
+                          cast=np.dtype(pred.dtype) != dtype,
+                          blocks=blocks_for(pixels), ndim=pred.ndim, num_classes=classes,
+                          weighted=pixel_weight is not None)
+        else:
+            trace = Trace(self._symbol_dtype, self._native_wanted(pred),
+                          weighted=pixel_weight is not None)
+        self._retrace_for(trace)
+        inputs = [pred, label] + [pixel_weight] * trace.weighted
+        if trace.native and trace.arrays:
+            inputs = [native.alias(pred), *map(native.constant, inputs[1:])]
+        return super().forward(*inputs)
+
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
+        trace = self._trace
+        if trace.native and not trace.arrays:
+            pred = native.own(F, pred, trace.dtype)
+        elif trace.cast:
+            pred = F.cast(pred, trace.dtype)
+        if trace.native:
+            sums, valid = self._native_sums(F, pred, label, pixel_weight)
+        else:
+            pixels = prepare(F, pred, label, pixel_weight, self.options.dice, self._batch_axis,
+                             trace.dtype, trace.ndim, trace.num_classes)
+            sums, valid = self._sums(F, pixels), pixels.valid
+        loss = F.cast(self._loss(F, sums, valid), trace.dtype)
+        return loss if self._weight is None else loss * self._weight
+
+    def _retrace_for(self, trace: Trace) -> None:
+        """A cached graph is for one trace."""
+        if self._trace != trace:
+            self._clear_cached_op()
+        self._trace = trace
+
+    # What a subclass says.
+
+    def _native_wanted(self, pred: Any) -> bool:
+        """Whether stage 1 of ``pred``, an NDArray or a Symbol, is to be an operator over kernels.
+
+        Raises
+        ------
+        RuntimeError, ValueError : as :func:`gluon_dice.native.wanted`.
+        """
+        raise NotImplementedError
+
+    def _native_sums(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any]
+                     ) -> Tuple[Any, Any]:
+        """Stage 1 by that operator: the sums, and ``valid`` as in counts.Pixels."""
+        raise NotImplementedError
+
+    def _sums(self, F: Any, pixels: Pixels) -> Any:
+        """Stage 1 in F operators."""
+        raise NotImplementedError
+
+    def _loss(self, F: Any, sums: Any, valid: Any) -> Any:
+        """Stage 2: (N,) or (N, K) float64, NaN where ``valid`` (N, 1) is 0."""
+        raise NotImplementedError
+
+
+def _arithmetic(dtype: Any) -> str:
+    # Sums in float16 overflow at 65504 pixels.
+    return 'float64' if np.dtype(dtype) == 'float64' else 'float32'

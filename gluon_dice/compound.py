@@ -1,0 +1,61 @@
+"""DiceCELoss for Gluon: translates arrays and options; the loss is that of soft_dice."""
+from typing import Any, Optional, Tuple
+
+from soft_dice.ce_options import DiceCEOptions
+
+from .base import StagedLoss
+from .counts import Counts, Pixels
+from .entropy import EntropySums, count_both, cross_entropy
+from .score import loss_from_counts
+
+
+class DiceCELoss(StagedLoss):
+    """Dice loss plus cross-entropy of each sample, by default
+
+        mean over classes of 1 - (2 sum p g + smooth) / (sum p + sum g + smooth)
+        + mean over pixels of -log p of the pixel's class
+
+    with p the softmax of pred and g the one-hot label.  :class:`soft_dice.DiceCEOptions` has the
+    general formula: weights of the two and of classes, label smoothing, focal exponent, sigmoid.
+
+    Works wherever :class:`SoftDiceLoss` does, with the same inputs, outputs (N,), dtypes and
+    errors.  Everything is done by MXNet's own operators, whatever SOFT_DICE_NATIVE says; what is
+    said there about them holds: a bad *value* in the label or the pixel weights makes the loss and
+    the gradient of its sample NaN.
+
+    Parameters
+    ----------
+    options : soft_dice.DiceCEOptions, optional.
+    weight : float, optional.  Multiplies the loss, as in every Gluon loss; for weights of the two
+        terms see ``dice_weight`` and ``ce_weight``, of classes ``class_weights`` (of the Dice) and
+        ``ce_class_weights``.
+    batch_axis : int, default 0.
+    **fields : options by name, in place of or on top of ``options``.
+
+    Examples
+    --------
+    >>> import mxnet as mx
+    >>> loss = DiceCELoss(include_background=False, label_smoothing=0.1)
+    >>> loss.hybridize(static_alloc=True, static_shape=True)
+    >>> loss(mx.nd.zeros((2, 3, 4, 4)), mx.nd.zeros((2, 4, 4))).shape
+    (2,)
+    """
+
+    KIND = DiceCEOptions
+    options: DiceCEOptions
+
+    def _native_wanted(self, pred: Any) -> bool:
+        return False
+
+    def _native_sums(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any]
+                     ) -> Tuple[Any, Any]:
+        raise NotImplementedError
+
+    def _sums(self, F: Any, pixels: Pixels) -> Tuple[Counts, EntropySums]:
+        return count_both(F, pixels, self.options, self._trace.blocks, self._trace.num_classes)
+
+    def _loss(self, F: Any, sums: Tuple[Counts, EntropySums], valid: Any) -> Any:
+        counts, entropy_sums = sums
+        dice = loss_from_counts(F, counts, valid, self.options.dice)
+        entropy = cross_entropy(F, entropy_sums, self.options)
+        return F.broadcast_add(self.options.dice_weight * dice, self.options.ce_weight * entropy)
