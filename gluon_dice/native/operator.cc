@@ -186,8 +186,8 @@ void check_entropy(const Attributes &attributes, unsigned classes) {
            std::to_string(classes) + "; got " + std::to_string(given));
   }
   if (text(attributes, "activation") == "none") {
-    refuse("activation must be 'softmax' or 'sigmoid', as the cross-entropy is one of logits; "
-           "got 'none'");
+    refuse("activation='none' leaves the cross-entropy without logits; use 'softmax' or 'sigmoid', "
+           "and a prediction before its activation");
   }
 }
 

@@ -1,11 +1,13 @@
 """The compiled kernels through ctypes; kernels.h says what the functions do."""
 import ctypes
 import functools
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import numpy as np
 
+from ..ce_options import DiceCEOptions
 from ..counts import Counts
+from ..entropy import EntropySums
 from ..inputs import check_batch
 from ..options import DiceOptions
 from .build import locate_kernels
@@ -40,12 +42,6 @@ class Settings(ctypes.Structure):
 
 Arrays = Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]
 CountsVJP = Callable[..., np.ndarray]
-DiceCEOptions = Any  # until merged
-
-
-class EntropySums(NamedTuple):  # until merged
-    loss: np.ndarray
-    weight: np.ndarray
 
 
 class Library:
@@ -99,8 +95,7 @@ class Library:
     def count_both(self, pred: np.ndarray, label: np.ndarray, options: DiceCEOptions,
                    pixel_weight: Optional[np.ndarray] = None
                    ) -> Tuple[Counts, EntropySums, CountsVJP]:
-        """As :func:`soft_dice.stages.count_both`; the counts are those of :meth:`count`, bit by bit.
-        """
+        """As :func:`soft_dice.stages.count_both`."""
         arrays = _arrays(pred, label, options.dice, pixel_weight)
         options.resolve(arrays[0].shape[options.dice.axis])  # as many weights as classes
         return self._run(options.dice, _both_settings(options), arrays)
