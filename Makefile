@@ -37,8 +37,9 @@ lint: env
 	$(PYTHON) -m flake8
 	$(PYTHON) -m mypy
 
+# A file of tests shares its fixtures, so files and not tests are what the cores share out.
 test: lint
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto --dist loadfile
 
 demo: env
 	$(PYTHON) -m demo

@@ -1,4 +1,4 @@
 """Soft Dice losses as Caffe Python layers."""
-from .loss import SoftDiceLossLayer
+from .loss import DiceCELossLayer, SoftDiceLossLayer
 
-__all__ = ['SoftDiceLossLayer']
+__all__ = ['DiceCELossLayer', 'SoftDiceLossLayer']

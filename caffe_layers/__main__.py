@@ -4,6 +4,8 @@ import os
 import sys
 from typing import List, Optional
 
+import caffe
+
 from soft_dice.arrays import CannotRun
 from soft_dice.checker import checks, command
 from soft_dice.checker.subject import LABELS, Died, Refused
@@ -57,7 +59,8 @@ def _check_case(case: gradcheck.Case, arguments: argparse.Namespace) -> int:
     if arguments.json != '-':
         print(assumed)
     return command.emit(arguments, findings, evidence, case.title,
-                        [assumed, f'Seed {arguments.seed}; numbers in {layer.dtype}.'])
+                        [assumed, f'Seed {arguments.seed}; numbers in {layer.dtype}.',
+                         command.versions(caffe)])
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:

@@ -1,17 +1,70 @@
-"""SoftDiceLossLayer: translates blobs; the loss and its gradient are those of soft_dice."""
-from typing import Any, Sequence
+"""The loss layers: they translate blobs; losses and gradients are those of soft_dice."""
+from typing import Any, Callable, ClassVar, Sequence, Type
 
 import caffe
 import numpy as np
 
+from soft_dice import compound, loss
+from soft_dice.ce_options import DiceCEOptions
 from soft_dice.inputs import check_shapes
-from soft_dice.loss import evaluate
-from soft_dice.options import DiceOptions
+from soft_dice.loss import DiceResult
+from soft_dice.options import DiceOptions, Options
 
 from .errors import reported
 
 
-class SoftDiceLossLayer(caffe.Layer):
+class _LossLayer(caffe.Layer):
+    """A layer of a loss in soft_dice.  A subclass names its options and what evaluates them."""
+
+    KIND: ClassVar[Type[Options]]
+    EVALUATE: ClassVar[Callable[..., DiceResult]]
+
+    @reported
+    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        self.options = self.KIND.from_param_str(self.param_str)
+        self._dice = self.options.dice
+        if self._dice.axis != 1:
+            raise ValueError(f'axis must be 1, the channels of Caffe; got {self._dice.axis}')
+        if len(bottom) not in (2, 3):
+            raise ValueError(f'{type(self).__name__} takes the bottoms prediction, label and, if '
+                             f'wanted, pixel weights; got {len(bottom)}')
+        if len(top) not in (1, 2):
+            raise ValueError(f'{type(self).__name__} has the tops loss and, if wanted, score; '
+                             f'got {len(top)}')
+
+    @reported
+    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        shapes = [tuple(bottom[i].shape) for i in range(len(bottom))]
+        check_shapes(self._dice, shapes[0], shapes[1], shapes[2] if len(shapes) == 3 else None)
+        counted = len(self.options.resolve(bottom[0].shape[1]).counted)
+        top[0].reshape(*[counted] * (self._dice.class_reduction == 'none'))
+        if len(top) == 2:
+            top[1].reshape(bottom[0].shape[0], 1 if self._dice.pool_classes else counted)
+
+    @reported
+    def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        weight = bottom[2].data if len(bottom) == 3 else None
+        self._result = self.EVALUATE(bottom[0].data, bottom[1].data, self.options, weight)
+        top[0].data[...] = self._result.loss.mean(axis=0)
+        if len(top) == 2:
+            top[1].data[...] = self._result.score
+
+    @reported
+    def backward(self, top: Sequence[Any], propagate_down: Sequence[bool],
+                 bottom: Sequence[Any]) -> None:
+        if len(top) == 2 and top[1].diff.any():
+            raise ValueError('the score (second top) has no gradient; write '
+                             'loss_weight: 1 loss_weight: 0')
+        if propagate_down[0]:
+            shape = self._result.loss.shape
+            each = top[0].diff / shape[0]  # loss_weight, of the mean over the batch
+            self._result.vjp(np.broadcast_to(each, shape), out=bottom[0].diff)
+        for i in range(1, len(bottom)):
+            if propagate_down[i]:
+                bottom[i].diff[...] = 0
+
+
+class SoftDiceLossLayer(_LossLayer):
     """Soft Dice loss of a prediction, averaged over the batch::
 
         layer {
@@ -46,45 +99,24 @@ class SoftDiceLossLayer(caffe.Layer):
         wrong; as :func:`soft_dice.soft_dice_loss`.
     """
 
-    @reported
-    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        self.options = DiceOptions.from_param_str(self.param_str)
-        if self.options.axis != 1:
-            raise ValueError(f'axis must be 1, the channels of Caffe; got {self.options.axis}')
-        if len(bottom) not in (2, 3):
-            raise ValueError('SoftDiceLossLayer takes the bottoms prediction, label and, if '
-                             f'wanted, pixel weights; got {len(bottom)}')
-        if len(top) not in (1, 2):
-            raise ValueError('SoftDiceLossLayer has the tops loss and, if wanted, score; '
-                             f'got {len(top)}')
+    KIND = DiceOptions
+    EVALUATE = staticmethod(loss.evaluate)
 
-    @reported
-    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        shapes = [tuple(bottom[i].shape) for i in range(len(bottom))]
-        check_shapes(self.options, shapes[0], shapes[1], shapes[2] if len(shapes) == 3 else None)
-        counted = len(self.options.resolve(bottom[0].shape[1]).counted)
-        top[0].reshape(*[counted] * (self.options.class_reduction == 'none'))
-        if len(top) == 2:
-            top[1].reshape(bottom[0].shape[0], 1 if self.options.pool_classes else counted)
 
-    @reported
-    def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        weight = bottom[2].data if len(bottom) == 3 else None
-        self._result = evaluate(bottom[0].data, bottom[1].data, self.options, weight)
-        top[0].data[...] = self._result.loss.mean(axis=0)
-        if len(top) == 2:
-            top[1].data[...] = self._result.score
+class DiceCELossLayer(_LossLayer):
+    """Dice loss plus cross-entropy of a prediction before its softmax, averaged over the batch::
 
-    @reported
-    def backward(self, top: Sequence[Any], propagate_down: Sequence[bool],
-                 bottom: Sequence[Any]) -> None:
-        if len(top) == 2 and top[1].diff.any():
-            raise ValueError('the score (second top) has no gradient; write '
-                             'loss_weight: 1 loss_weight: 0')
-        if propagate_down[0]:
-            shape = self._result.loss.shape
-            each = top[0].diff / shape[0]  # loss_weight, of the mean over the batch
-            self._result.vjp(np.broadcast_to(each, shape), out=bottom[0].diff)
-        for i in range(1, len(bottom)):
-            if propagate_down[i]:
-                bottom[i].diff[...] = 0
+        layer {
+          name: "loss"  type: "Python"  loss_weight: 1
+          bottom: "score"  bottom: "label"  top: "loss"
+          python_param { module: "caffe_layers"  layer: "DiceCELossLayer"
+                         param_str: '{"ignore_label": 255, "ce_weight": 0.5}' }
+        }
+
+    ``param_str`` holds the fields of :class:`soft_dice.DiceCEOptions`.  Bottoms, tops and errors
+    are those of :class:`SoftDiceLossLayer`; the loss is always a scalar, and the score is that of
+    the Dice.
+    """
+
+    KIND = DiceCEOptions
+    EVALUATE = staticmethod(compound.evaluate)

@@ -1,6 +1,7 @@
 """python -m gluon_dice COMMAND: exit status 0, 1 for a finding, 2 where it could not run."""
 import argparse
 import json
+import os
 import sys
 from typing import Any, Dict, List, Optional
 
@@ -52,7 +53,8 @@ def check(arguments: argparse.Namespace) -> int:
     target.signed = signed
     found = full_report(target, example, arguments.seed,
                         picture=command.wants_evidence(arguments))
-    return command.emit(arguments, found.findings, found.evidence, found.name, found.details)
+    return command.emit(arguments, found.findings, found.evidence, found.name,
+                        [*found.details, f'Seed {arguments.seed}.', command.versions(mx)])
 
 
 def _kwargs(text: str) -> Dict[str, Any]:
@@ -93,6 +95,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
         print(f'gluon_dice {chosen.command}: the operator cannot be built: {error}',
               file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (CannotRun, ValueError) as error:
         print(f'gluon_dice {chosen.command}: {error}', file=sys.stderr)
         return 2

@@ -58,7 +58,8 @@ def softmax_entropy(z: Array, t: Array, gamma: float) -> Tuple[Array, EntropyVJP
         derivative with respect to log p
     """
     log_p = log_softmax(z)
-    q = -np.expm1(log_p)
+    with np.errstate(invalid='ignore'):  # a NaN is none of its business, but expm1 warns of it
+        q = -np.expm1(log_p)
     loss, derivative = focal(log_p, q, gamma)
 
     def vjp(upstream: Array) -> Array:

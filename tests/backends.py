@@ -2,7 +2,7 @@
 import contextlib
 import os
 import tempfile
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 from unittest import mock
 
 import caffe
@@ -10,15 +10,32 @@ import mxnet as mx
 import numpy as np
 from cases import Arrays
 
-from gluon_dice import SoftDiceLoss
-from soft_dice import DiceOptions, soft_dice_loss_vjp
+from gluon_dice import DiceCELoss, SoftDiceLoss
+from soft_dice import DiceCEOptions, DiceOptions, dice_ce_loss_vjp, soft_dice_loss_vjp
+from soft_dice.options import Options
 
 Evaluated = Tuple[np.ndarray, np.ndarray]
-Backend = Callable[[Arrays, DiceOptions], Evaluated]
+Backend = Callable[[Arrays, Options], Evaluated]
 
 
-def reference(arrays: Arrays, options: DiceOptions) -> Evaluated:
-    loss, vjp = soft_dice_loss_vjp(arrays.pred, arrays.label, options, arrays.pixel_weight)
+class Family(NamedTuple):
+    """A loss in each of its forms."""
+
+    function: Callable[..., Any]
+    block: Callable[..., Any]
+    layer: str
+
+
+FAMILIES = {DiceOptions: Family(soft_dice_loss_vjp, SoftDiceLoss, 'SoftDiceLossLayer'),
+            DiceCEOptions: Family(dice_ce_loss_vjp, DiceCELoss, 'DiceCELossLayer')}
+
+
+def family(options: Options) -> Family:
+    return FAMILIES[type(options)]
+
+
+def reference(arrays: Arrays, options: Options) -> Evaluated:
+    loss, vjp = family(options).function(arrays.pred, arrays.label, options, arrays.pixel_weight)
     return loss, vjp(arrays.upstream)
 
 
@@ -41,12 +58,12 @@ def differentiate(loss: Callable[..., Any], arrays: Arrays) -> Evaluated:
     return value.asnumpy(), inputs[0].grad.asnumpy()
 
 
-def gluon_imperative(arrays: Arrays, options: DiceOptions) -> Evaluated:
-    return differentiate(SoftDiceLoss(options), arrays)
+def gluon_imperative(arrays: Arrays, options: Options) -> Evaluated:
+    return differentiate(family(options).block(options), arrays)
 
 
-def gluon_hybrid(arrays: Arrays, options: DiceOptions) -> Evaluated:
-    loss = SoftDiceLoss(options)
+def gluon_hybrid(arrays: Arrays, options: Options) -> Evaluated:
+    loss = family(options).block(options)
     loss.hybridize(static_alloc=True, static_shape=True)
     differentiate(loss, arrays)  # the second pass reuses the buffers of the first
     return differentiate(loss, arrays)
@@ -55,24 +72,24 @@ def gluon_hybrid(arrays: Arrays, options: DiceOptions) -> Evaluated:
 class Net(mx.gluon.HybridBlock):
     """The loss inside a network: it only ever sees Symbols."""
 
-    def __init__(self, options: DiceOptions) -> None:
+    def __init__(self, options: Options) -> None:
         super().__init__()
         with self.name_scope():
-            self.loss = SoftDiceLoss(options)
+            self.loss = family(options).block(options)
 
     def hybrid_forward(self, F: Any, *inputs: Any) -> Any:
         return self.loss(F.identity(inputs[0]), *inputs[1:])
 
 
-def gluon_nested(arrays: Arrays, options: DiceOptions) -> Evaluated:
+def gluon_nested(arrays: Arrays, options: Options) -> Evaluated:
     net = Net(options)
     net.cast(arrays.pred.dtype)
     net.hybridize(static_alloc=True, static_shape=True)
     return differentiate(net, arrays)
 
 
-def symbol(arrays: Arrays, options: DiceOptions) -> Evaluated:
-    loss = SoftDiceLoss(options)
+def symbol(arrays: Arrays, options: Options) -> Evaluated:
+    loss = family(options).block(options)
     loss.cast(arrays.pred.dtype)
     names = ['pred', 'label', 'pixel_weight']
     inputs = dict(zip(names, gluon_inputs(arrays)))
@@ -85,10 +102,11 @@ def symbol(arrays: Arrays, options: DiceOptions) -> Evaluated:
     return value.asnumpy(), gradient.asnumpy()
 
 
-def caffe_layer(arrays: Arrays, options: DiceOptions) -> Evaluated:
+def caffe_layer(arrays: Arrays, options: Options) -> Evaluated:
     """Caffe's objective is loss_weight times the mean over the batch, one upstream for all."""
     u = arrays.upstream.flat[0]
-    net = loss_net(arrays, options.to_json(), loss_weight=u * len(arrays.pred))
+    net = loss_net(arrays, options.to_json(), loss_weight=u * len(arrays.pred),
+                   layer=family(options).layer)
     net.forward()
     net.backward()
     return net.blobs['loss'].data.copy(), net.blobs['pred'].diff.copy()
@@ -101,7 +119,8 @@ def input_layer(name: str, shape: Tuple[int, ...]) -> str:
 
 
 def loss_prototxt(shapes: Dict[str, Tuple[int, ...]], param_str: str = '', tops: int = 1,
-                  loss_weight: Optional[float] = 1.0, force_backward: bool = True) -> str:
+                  loss_weight: Optional[float] = 1.0, force_backward: bool = True,
+                  layer: str = 'SoftDiceLossLayer') -> str:
     """A net of inputs and the loss layer.  force_backward lets the gradient reach an input."""
     text = 'force_backward: true\n' if force_backward else ''
     text += ''.join(input_layer(name, shape) for name, shape in shapes.items())
@@ -111,7 +130,7 @@ def loss_prototxt(shapes: Dict[str, Tuple[int, ...]], param_str: str = '', tops:
     zeros = ' '.join(['loss_weight: 0'] * (tops - 1)) if weight else ''
     escaped = param_str.replace("'", "\\'")
     return text + (f'layer {{ name: "loss" type: "Python" {bottoms} {names} {weight} {zeros}\n'
-                   f"  python_param {{ module: 'caffe_layers' layer: 'SoftDiceLossLayer' "
+                   f"  python_param {{ module: 'caffe_layers' layer: '{layer}' "
                    f"param_str: '{escaped}' }} }}\n")
 
 
@@ -142,7 +161,7 @@ def loss_net(arrays: Arrays, param_str: str = '', **keywords: Any) -> caffe.Net:
 
 def with_native(setting: str, backend: Backend) -> Backend:
     """The backend under SOFT_DICE_NATIVE=setting: '1' is the kernels or an error, '0' never."""
-    def evaluate(arrays: Arrays, options: DiceOptions) -> Evaluated:
+    def evaluate(arrays: Arrays, options: Options) -> Evaluated:
         with mock.patch.dict(os.environ, SOFT_DICE_NATIVE=setting):
             return backend(arrays, options)
     return evaluate

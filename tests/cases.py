@@ -6,6 +6,7 @@ import numpy as np
 
 from soft_dice import DiceOptions
 from soft_dice.counts import activate
+from soft_dice.options import Options
 
 IGNORE = 255
 
@@ -21,21 +22,22 @@ class Case(NamedTuple):
     """``shape`` is pred's, with its classes at axis 1; ``label`` names a recipe below."""
 
     name: str
-    options: DiceOptions
+    options: Options
     shape: Tuple[int, ...] = (2, 4, 5, 6)
     label: str = 'index'
     weighted: bool = False
 
     def arrays(self, dtype: str = 'float64') -> Arrays:
         rng = np.random.RandomState(self.seed)
-        pred = _prediction(rng, self.shape, self.options)
-        label = LABELS[self.label](rng, self.shape, pred, self.options)
+        dice = self.options.dice
+        pred = _prediction(rng, self.shape, dice)
+        label = LABELS[self.label](rng, self.shape, pred, dice)
         weight = rng.uniform(0, 2, _without_class(self.shape)) if self.weighted else None
         if weight is not None:
             weight.flat[:3] = 0
-        if self.options.axis != 1:
-            pred = np.moveaxis(pred, 1, self.options.axis)
-            label = np.moveaxis(label, 1, self.options.axis) if label.ndim == pred.ndim else label
+        if dice.axis != 1:
+            pred = np.moveaxis(pred, 1, dice.axis)
+            label = np.moveaxis(label, 1, dice.axis) if label.ndim == pred.ndim else label
         if weight is not None:
             weight = weight.astype(dtype)
         if label.dtype.kind == 'f':
@@ -49,7 +51,7 @@ class Case(NamedTuple):
 
     def _upstream(self, rng: np.random.RandomState) -> np.ndarray:
         counted = len(self.options.resolve(self.shape[1]).counted)
-        each_class = (counted,) * (self.options.class_reduction == 'none')
+        each_class = (counted,) * (self.options.dice.class_reduction == 'none')
         return rng.uniform(0.5, 1.5, self.shape[:1] + each_class) * -1.5
 
 

@@ -3,17 +3,19 @@ import backends
 import numpy as np
 import pytest
 from cases import CASES
+from cases_ce import CE_CASES
 from tolerances import TOLERANCE
 
 from soft_dice.gradcheck import assert_gradient, check_gradient, relative_error
-from soft_dice.loss import soft_dice_loss_vjp
 
+ALL_CASES = CASES + CE_CASES
 reference = backends.ARRAY_BACKENDS['reference']
-each_case = pytest.mark.parametrize('case', CASES, ids=lambda case: case.name.replace(' ', '-'))
+each_case = pytest.mark.parametrize('case', ALL_CASES,
+                                    ids=lambda case: case.name.replace(' ', '-'))
 
 
 def test_case_names_are_unique():  # they seed the arrays
-    assert len({case.name for case in CASES}) == len(CASES)
+    assert len({case.name for case in ALL_CASES}) == len(ALL_CASES)
 
 
 @each_case
@@ -21,7 +23,8 @@ def test_gradient_is_that_of_its_forward(case, implementation):
     arrays = case.arrays()
 
     def function(pred):
-        return soft_dice_loss_vjp(pred, arrays.label, case.options, arrays.pixel_weight)
+        loss_vjp = backends.family(case.options).function
+        return loss_vjp(pred, arrays.label, case.options, arrays.pixel_weight)
 
     result = check_gradient(function, arrays.pred, arrays.upstream)
     assert_gradient(result, TOLERANCE['gradient against finite differences, float64'])
@@ -46,7 +49,7 @@ def test_backend_equals_reference(backend, dtype, case):
 @each_case
 def test_caffe_equals_reference(case, implementation):
     arrays = case.arrays('float32')
-    if case.options.axis != 1:  # Caffe's channels are axis 1
+    if case.options.dice.axis != 1:  # Caffe's channels are axis 1
         with pytest.raises(ValueError, match='axis must be 1'):
             backends.caffe_layer(arrays, case.options)
         return

@@ -240,8 +240,8 @@ def caffe_train(tmp_path, label_value):
                                                           'bottom: "pred" bottom: "label" '
                                                           'top: "loss"'))
     solver = tmp_path / 'solver.prototxt'
-    solver.write_text(f'net: "{net}" base_lr: 1 lr_policy: "fixed" max_iter: 9 display: 1 random_seed: 1 '
-                      'snapshot_after_train: false')
+    solver.write_text(f'net: "{net}" base_lr: 1 lr_policy: "fixed" max_iter: 9 display: 1 '
+                      'random_seed: 1 snapshot_after_train: false')
     command = os.path.join(os.path.dirname(sys.executable), 'caffe')
     if not os.path.exists(command):  # PYTHON=... on a machine with Caffe's command in its PATH
         command = 'caffe'

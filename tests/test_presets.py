@@ -1,4 +1,4 @@
-"""Every preset against the published loss itself, run by tests/originals/make_data.py."""
+"""Presets and cross-entropies against the published losses, run by tests/originals/make_data.py."""
 import json
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from backends import ARRAY_BACKENDS, caffe_layer
 from cases import Arrays
 from tolerances import TOLERANCE
 
-from soft_dice import DiceOptions, preset, presets
+from soft_dice import DiceCEOptions, DiceOptions, preset, presets
 from soft_dice.gradcheck import relative_error
 
 with np.load(str(Path(__file__).with_name('originals') / 'data.npz')) as data:
     DATA = dict(data)
 ABOUT = json.loads(str(DATA['about']))
-ENTRIES = ABOUT['entries']
+KINDS = {'DiceOptions': DiceOptions, 'DiceCEOptions': DiceCEOptions}
 
 
 def arrays_of(entry, dtype):
@@ -26,11 +26,15 @@ def arrays_of(entry, dtype):
 
 
 @pytest.mark.parametrize('backend', [*ARRAY_BACKENDS, 'caffe'])
-def test_presets_equal_the_originals(backend):
+@pytest.mark.parametrize('kind', list(KINDS))
+def test_presets_equal_the_originals(kind, backend):
     dtype = 'float32' if backend == 'caffe' else 'float64'
+    entries = {number: entry for number, entry in enumerate(ABOUT['entries'])
+               if entry['options'] == kind}
+    assert len(entries) > 100
     worst = {}
-    for number, entry in enumerate(ENTRIES):
-        options = preset(entry['preset']).replace(**entry['changes'])
+    for number, entry in entries.items():
+        options = KINDS[kind](**{**preset(entry['preset']).to_dict(), **entry['changes']})
         run = caffe_layer if backend == 'caffe' else ARRAY_BACKENDS[backend]
         loss, gradient = run(arrays_of(entry, dtype), options)
         single = entry['single'] or dtype == 'float32'

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from backends import input_layer, make_net
 
+from caffe_layers.__main__ import main as caffe_main
 from soft_dice import presets
 from soft_dice.__main__ import main
 from soft_dice.options import FIELDS
@@ -15,14 +16,20 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 
 
-def blocks(language):
-    return re.findall(rf'```{language}\n(.*?)```', README, flags=re.DOTALL)
+PAGES = {path.name: path.read_text(encoding='utf-8')
+         for path in [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]}
 
 
-@pytest.mark.parametrize('code', blocks('python'), ids=lambda code: code.split('\n')[1][:40])
+def blocks(language, text=README):
+    return re.findall(rf'```{language}\n(.*?)```', text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize('code', [
+    pytest.param(code, id=f'{name}: {code.splitlines()[1][:40]}')
+    for name, text in PAGES.items() for code in blocks('python', text)])
 def test_python_example(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, 'README.md', 'exec'), {})
+    exec(compile(code, 'example', 'exec'), {})
 
 
 def test_console_session(tmp_path, monkeypatch, capsys):
@@ -34,6 +41,24 @@ def test_console_session(tmp_path, monkeypatch, capsys):
     assert command.startswith('$ .runtime/bin/python -m soft_dice ')
     assert main(command.split()[4:]) == 0
     assert capsys.readouterr().out == expected
+
+
+def test_checker_session(tmp_path, monkeypatch, capsys):
+    """The layer that is passed on is judged as printed, but for the last digits of rounding."""
+    code = [code for code in blocks('python') if code.startswith('# forum_dice.py')][0]
+    (tmp_path / 'forum_dice.py').write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    session = [text for text in blocks('console') if 'forum_dice' in text][0]
+    command, expected = session.split('\n', 1)
+    assert command.startswith('$ .runtime/bin/python -m caffe_layers ')
+    assert caffe_main(command.split()[4:]) == 1
+    assert rounded(capsys.readouterr().out) == rounded(expected)
+    assert (tmp_path / 'forum_dice.png').read_bytes()[1:4] == b'PNG'
+
+
+def rounded(text):
+    return re.sub(r'\d(\.\d+)?e-\d+', 'tiny', text)
 
 
 def test_preset_table_is_that_of_the_code():
@@ -65,9 +90,11 @@ def test_options_table_is_complete_and_has_the_defaults():
     assert {name: ast.literal_eval(text) for name, text in documented.items()} == FIELDS
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r'\]\(([^)]+)\)', README):
-        assert (ROOT / target.split('#')[0]).exists(), target
+@pytest.mark.parametrize('name', PAGES)
+def test_links_lead_somewhere(name):
+    folder = ROOT if name == 'README.md' else ROOT / 'docs'
+    for target in re.findall(r'\]\(([^)]+)\)', PAGES[name]):
+        assert (folder / target.split('#')[0]).exists(), target
 
 
 def test_named_make_targets_exist():

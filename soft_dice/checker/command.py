@@ -4,8 +4,11 @@ import contextlib
 import difflib
 import importlib
 import os
+import platform
 import sys
 from typing import Any, List, Optional, Sequence
+
+import numpy as np
 
 from ..arrays import CannotRun
 from . import report
@@ -40,6 +43,12 @@ def find(text: str) -> Any:
             raise CannotRun(f'{module} has no {path}'
                             + ''.join(f'; did you mean {each}?' for each in close)) from None
     return found
+
+
+def versions(framework: Any) -> str:
+    """What was run, for a bug report."""
+    return (f'Python {platform.python_version()}, NumPy {np.__version__}, '
+            f'{framework.__name__} {framework.__version__}.')
 
 
 def add_input_arguments(parser: argparse.ArgumentParser, label_kinds: Sequence[str]) -> None:

@@ -189,7 +189,7 @@ STYLE = '''body{font:16px/1.45 sans-serif;max-width:60em;margin:2em auto;padding
 h1{font-size:1.4em} table{border-collapse:collapse;width:100%}
 td,th{padding:.45em .7em;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
 .good{color:#176b2c}.bad{color:#b00020;font-weight:bold}.none{color:#777}
-tr.bad td{background:#fff3f3;font-weight:normal;color:#222} code{white-space:pre-wrap;
+tr td{color:#222;font-weight:normal} tr.bad td{background:#fff3f3} code{white-space:pre-wrap;
 overflow-wrap:anywhere;font-size:.85em} img{max-width:100%} details{margin:.3em 0}'''
 
 

@@ -29,9 +29,12 @@ def without_its_init(package):
 
 
 without_its_init('segmentation_models_pytorch')
-from monai.losses import DiceLoss, GeneralizedDiceLoss, TverskyLoss  # noqa: E402
+from monai.losses import (DiceCELoss, DiceFocalLoss, DiceLoss, FocalLoss,  # noqa: E402
+                          GeneralizedDiceLoss, TverskyLoss)
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss  # noqa: E402
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss, SoftDiceLoss  # noqa: E402
 from segmentation_models_pytorch import losses as smp  # noqa: E402
+from torch.nn import BCEWithLogitsLoss, CrossEntropyLoss  # noqa: E402
 
 
 def softmax(x):
@@ -138,13 +141,113 @@ def dense_losses_for():
     ]
 
 
-def single(preset, changes):
+NO_DICE = dict(dice_weight=0)
+SIGMOID = dict(activation='sigmoid', sparse_label=False)
+
+
+def entropy_losses_for(shape, kind):
+    """(preset, changes, the original) of DiceCEOptions for index labels.
+
+    Where a mean over the batch is no mean of samples (ignored pixels, class weights), the originals
+    take it over the batch: batch_dice=True.
+    """
+    weights = weights_for(shape)
+    tensor = torch.tensor(weights, dtype=torch.float64)
+    batch = dict(batch_dice=True)
+    one_hot = dict(softmax=True, to_onehot_y=True)
+    if kind == 'empty':  # which is nothing special to a cross-entropy
+        return []
+    if kind == 'ignored':
+        ignoring = dict(ignore_label=IGNORE, **batch)
+        return [
+            ('monai', dict(ignoring, **NO_DICE), CrossEntropyLoss(ignore_index=IGNORE)),
+            ('monai', dict(ignoring, ce_class_weights=weights, label_smoothing=0.1, **NO_DICE),
+             CrossEntropyLoss(tensor, ignore_index=IGNORE, label_smoothing=0.1)),
+            ('monai', dict(ignoring, ce_normalization='pixels', label_smoothing=0.2, **NO_DICE),
+             smp.SoftCrossEntropyLoss(smooth_factor=0.2, ignore_index=IGNORE)),
+            ('nnunet', ignoring, with_channel(nnunet_entropy(True, ignore_label=IGNORE))),
+        ]
+    return [
+        ('monai', {}, with_channel(DiceCELoss(**one_hot))),
+        ('monai', dict(dice_weight=0.5, ce_weight=2, include_background=False),
+         with_channel(DiceCELoss(include_background=False, lambda_dice=0.5, lambda_ce=2,
+                                 **one_hot))),
+        ('monai', dict(label_smoothing=0.1), with_channel(DiceCELoss(label_smoothing=0.1,
+                                                                     **one_hot))),
+        ('monai', dict(batch, class_weights=weights, ce_class_weights=weights,
+                       label_smoothing=0.05),
+         with_channel(DiceCELoss(batch=True, weight=tensor, label_smoothing=0.05, **one_hot))),
+        ('monai', dict(NO_DICE, **batch, ce_class_weights=weights), CrossEntropyLoss(tensor)),
+        ('monai', dict(NO_DICE, label_smoothing=0.3), CrossEntropyLoss(label_smoothing=0.3)),
+        ('monai', dict(NO_DICE, **focal(2, shape[1])),
+         with_channel(FocalLoss(use_softmax=True, to_onehot_y=True))),
+        ('monai', dict(NO_DICE, **focal(0.5, shape[1]), ce_class_weights=weights),
+         with_channel(FocalLoss(gamma=0.5, weight=weights, use_softmax=True, to_onehot_y=True))),
+        ('nnunet', {}, with_channel(nnunet_entropy(False))),
+        ('nnunet', dict(batch, ce_weight=0.5), with_channel(nnunet_entropy(True, weight_ce=0.5))),
+    ]
+
+
+def focal(gamma, classes):
+    """MONAI's mean is over all elements of its one-hot label."""
+    return dict(ce_gamma=gamma, ce_normalization='pixels', ce_weight=1 / classes)
+
+
+def nnunet_entropy(batch, **keywords):
+    """As nnU-Net's trainer makes it."""
+    dice = dict(batch_dice=batch, smooth=1e-5, do_bg=False, ddp=False)
+    return DC_and_CE_loss(dice, {}, dice_class=MemoryEfficientSoftDiceLoss, **keywords)
+
+
+def dense_entropy_losses_for(shape):
+    """The same for a label per class, of 0 and 1, under a sigmoid."""
+    weights = weights_for(shape)
+    each = torch.tensor(weights, dtype=torch.float64).reshape(-1, *[1] * (len(shape) - 2))
+    dice = dict(batch_dice=False, smooth=1e-5, do_bg=True, ddp=False)
+    return [
+        ('monai', dict(SIGMOID, **NO_DICE), BCEWithLogitsLoss()),
+        ('monai', dict(SIGMOID, ce_normalization='pixels', ce_class_weights=weights, **NO_DICE),
+         BCEWithLogitsLoss(weight=each)),
+        ('monai', dict(SIGMOID, label_smoothing=0.2, **NO_DICE),
+         smp.SoftBCEWithLogitsLoss(smooth_factor=0.1)),
+        ('monai', dict(SIGMOID, ce_gamma=2, **NO_DICE), smp.FocalLoss('multilabel')),
+        ('monai', dict(SIGMOID, ce_gamma=0.5, **NO_DICE), smp.FocalLoss('multilabel', gamma=0.5)),
+        ('monai', dict(SIGMOID, ce_gamma=2, dice_weight=0.5), DiceFocalLoss(sigmoid=True,
+                                                                            lambda_dice=0.5)),
+        ('nnunet', dict(SIGMOID, include_background=True),
+         DC_and_BCE_loss({}, dice, dice_class=MemoryEfficientSoftDiceLoss)),
+    ]
+
+
+def soft_entropy_losses_for(shape):
+    """The same for a probability per class, under a softmax."""
+    weights = weights_for(shape)
+    tensor = torch.tensor(weights, dtype=torch.float64)
+    dense = dict(sparse_label=False)
+    return [
+        ('monai', dense, DiceCELoss(softmax=True)),
+        ('monai', dict(dense, label_smoothing=0.1), DiceCELoss(softmax=True, label_smoothing=0.1)),
+        ('monai', dict(dense, ce_normalization='pixels', ce_class_weights=weights,
+                       label_smoothing=0.1, **NO_DICE),
+         CrossEntropyLoss(tensor, label_smoothing=0.1)),
+    ]
+
+
+def binary_entropy_losses():
+    """The same for one channel."""
+    return [('monai', SIGMOID, DiceCELoss(sigmoid=True)),
+            ('monai', dict(SIGMOID, batch_dice=True, ce_weight=3),
+             DiceCELoss(sigmoid=True, batch=True, lambda_ce=3))]
+
+
+def single(preset, changes, loss):
     """Whether the original works in float32 whatever it is given, wholly or in part.
 
     nnU-Net sums in float32; MONAI's generalised Dice takes its weights, and its squared_pred its
-    sums, from a one-hot label in float32.
+    sums, from a one-hot label in float32, and so does the focal loss with everything.
     """
-    return preset in ('nnunet', 'monai_generalized') or 'exponent' in changes
+    return (preset in ('nnunet', 'monai_generalized') or 'exponent' in changes
+            or ('ce_gamma' in changes and not isinstance(loss, smp.FocalLoss)))
 
 
 def evaluate(loss, pred, label):
@@ -154,31 +257,45 @@ def evaluate(loss, pred, label):
     return value.item(), pred.grad.numpy()
 
 
-def main():
-    arrays, entries, inputs = {}, [], 0
+def inputs():
+    """(name, prediction, label, losses by the options they are of)."""
     rng = np.random.default_rng(20261121)
     for shape_name, shape in SHAPES.items():
         for kind in ('plain', 'absent', 'empty', 'ignored', 'multilabel'):
             pred = 2 * rng.standard_normal(shape)
             if kind == 'multilabel':
                 label = (rng.uniform(size=shape) < 0.4).astype('float64')
-                losses = dense_losses_for()
+                losses = dense_losses_for(), dense_entropy_losses_for(shape)
             else:
                 label = label_of(rng, shape, kind)
-                losses = losses_for(shape, kind)
-            arrays[f'pred{inputs}'], arrays[f'label{inputs}'] = pred, label
-            for preset, changes, loss in losses:
+                losses = losses_for(shape, kind), entropy_losses_for(shape, kind)
+            yield f'{shape_name}, {kind}', pred, label, losses
+    for shape_name, shape in SHAPES.items():
+        pred = 2 * rng.standard_normal(shape)
+        label = rng.dirichlet(np.ones(shape[1]), shape[:1] + shape[2:])
+        yield (f'{shape_name}, soft', pred, np.ascontiguousarray(np.moveaxis(label, -1, 1)),
+               ([], soft_entropy_losses_for(shape)))
+        one = shape[:1] + (1,) + shape[2:]
+        yield (f'{shape_name}, binary', 2 * rng.standard_normal(one),
+               (rng.uniform(size=one) < 0.4).astype('float64'), ([], binary_entropy_losses()))
+
+
+def main():
+    arrays, entries = {}, []
+    for number, (name, pred, label, losses) in enumerate(inputs()):
+        arrays[f'pred{number}'], arrays[f'label{number}'] = pred, label
+        for options, each in zip(('DiceOptions', 'DiceCEOptions'), losses):
+            for preset, changes, loss in each:
                 value, gradient = evaluate(loss, pred, label)
                 arrays[f'gradient{len(entries)}'] = gradient
-                entries.append(dict(preset=preset, changes=changes, input=inputs, loss=value,
-                                    name=f'{shape_name}, {kind}', single=single(preset, changes)))
-            inputs += 1
+                entries.append(dict(options=options, preset=preset, changes=changes, input=number,
+                                    loss=value, name=name, single=single(preset, changes, loss)))
     packages = ('torch', 'monai', 'segmentation_models_pytorch', 'nnunetv2')
     about = dict(entries=entries, versions={name: importlib.metadata.version(name)
                                             for name in packages})
     path = Path(__file__).with_name('data.npz')
     np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)
-    print(f'{len(entries)} losses on {inputs} inputs in {path.name}, '
+    print(f'{len(entries)} losses on {number + 1} inputs in {path.name}, '
           f'{path.stat().st_size / 1e6:.1f} MB, from {about["versions"]}')
 
 
