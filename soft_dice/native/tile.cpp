@@ -301,16 +301,17 @@ template <class T> template <bool SLOPE, int KEPT> void Tile<T>::exponentials() 
 template <class T> void Tile<T>::predict() {
   if (softmax()) settings_.entropy ? exponentials<false, LOGARITHM>()
                                    : exponentials<false, NOTHING>();
+  const bool entropy = settings_.entropy;
   for (int64_t c = 0; c < classes_; ++c) {
     const T *z = logits(c);
-    T *p = row(p_, c);
+    T *p = row(p_, c), *h = row(h_, c);
     for (int i = 0; i < width_; i += LANES) {
       if (softmax()) {
         store(p + i, load(p + i) * load(scale_ + i));
       } else if (settings_.activation == SOFT_DICE_SIGMOID) {
         const V v = load(z + i), e = exponential(-absolute(v));
         store(p + i, (v >= 0 ? splat<T>(1) : e) / (1 + e));
-        if (settings_.entropy) store(row(h_, c) + i, e);
+        if (entropy) store(h + i, e);
       } else {
         store(p + i, load(z + i));
       }
@@ -504,13 +505,14 @@ template <class T> void Tile<T>::through_activation(T *out, int64_t out_stride) 
   for (int64_t c = 0; c < classes_ && softmax(); ++c)
     for (int i = 0; i < width_; i += LANES)
       store(total_ + i, load(total_ + i) + load(row(p_, c) + i) * load(row(d_, c) + i));
+  const bool entropy = settings_.entropy;
   for (int64_t c = 0; c < classes_; ++c) {
     for (int i = 0; i < width_; i += LANES) {
       const V p = load(row(p_, c) + i), d = load(row(d_, c) + i);
       V z = d;
       if (softmax()) z = p * (d - load(total_ + i));
       if (settings_.activation == SOFT_DICE_SIGMOID) z = p * (1 - p) * d;
-      if (settings_.entropy) {
+      if (entropy) {
         const V h = load(row(h_, c) + i);
         z += softmax() ? softmax_rest(p, i) * h - p * (load(spread_ + i) - h) : h;
       }
