@@ -626,7 +626,7 @@ SOFT_DICE_INLINE typename Vector<T>::V Tile<T>::softmax_entropy(int64_t c, int i
 }
 
 // t q^gamma (-log p) + (1 - t) p^gamma (-log q); with SLOPE its derivative by z.  Of e = exp(-|z|),
-// which predict() has left in h, come -log p = log(1 + e) + max(-z, 0) and -log q.
+// which predict() has left in h, come of_p = -log p = log(1 + e) + max(-z, 0), and of_q.
 template <class T> template <bool SLOPE>
 SOFT_DICE_INLINE typename Vector<T>::V Tile<T>::sigmoid_entropy(int64_t c, int i, V t) const {
   const V z = load(logits(c) + i), e = load(row(h_, c) + i);
@@ -634,11 +634,11 @@ SOFT_DICE_INLINE typename Vector<T>::V Tile<T>::sigmoid_entropy(int64_t c, int i
   const V p = z >= 0 ? scale : e * scale, q = z >= 0 ? e * scale : scale;
   if (SLOPE && gamma_ == 0) return rest * p - t * q;
   const V both = logarithm_above<T>(e, sum, scale);
-  const V log_p = both + (z < 0 ? -z : V{}), log_q = both + (z > 0 ? z : V{});
-  if (gamma_ == 0) return times(t, log_p) + times(rest, log_q);
-  if (!SLOPE) return times(t, focus(q) * log_p) + times(rest, focus(p) * log_q);
-  return rest * focus(p) * (p + gamma_ * times(q, log_q)) -
-         t * focus(q) * (q + gamma_ * times(p, log_p));
+  const V of_p = both + (z < 0 ? -z : V{}), of_q = both + (z > 0 ? z : V{});
+  if (gamma_ == 0) return times(t, of_p) + times(rest, of_q);
+  if (!SLOPE) return times(t, focus(q) * of_p) + times(rest, focus(p) * of_q);
+  return rest * focus(p) * (p + gamma_ * times(q, of_q)) -
+         t * focus(q) * (q + gamma_ * times(p, of_p));
 }
 
 template <class T> template <bool SLOPE>

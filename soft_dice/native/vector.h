@@ -61,7 +61,7 @@ template <class V> SOFT_DICE_INLINE V absolute(V a) { return a < 0 ? -a : a; }
 
 // exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2.  Adding and taking away 1.5 2^23 (2^52)
 // rounds, and leaves n in the low bits on the way.  0 below the smallest normal number; x may be at
-// most Limits::exponent.  NaN stays NaN, because 2^n is multiplied, not added to the exponent's bits.
+// most 88 (709).  NaN stays NaN, because 2^n is multiplied, not added to the exponent's bits.
 SOFT_DICE_INLINE VF exponential(VF x) {
   const float magic = 12582912.0f;
   VF shifted = x * 1.44269504088896341f + magic;

@@ -165,8 +165,8 @@ void refusals() {
   example.indices[9000 + 4321] = 3;
   char message[200];
   std::vector<double> counts(3 * 2 * 3);
-  const int status = soft_dice_count(&example.batch, &example.settings, counts.data(), nullptr, message,
-                                     sizeof message);
+  const int status = soft_dice_count(&example.batch, &example.settings, counts.data(), nullptr,
+                                     message, sizeof message);
   expect(status == 1 && strstr(message, "got 3 in sample 1, pixel 4321 of 9000"), message);
 }
 
