@@ -19,6 +19,7 @@ CHOICES: Dict[str, Tuple[str, ...]] = {
     'class_reduction': ('mean', 'sum', 'none'),
     'absent': ('count', 'zero', 'skip'),
     'form': ('one_minus', 'negative', 'log', 'log_cosh'),
+    'resize': ('bilinear',),
 }
 AUTOMATIC_WEIGHTS = ('inverse', 'inverse_square')
 
@@ -68,6 +69,10 @@ class DiceOptions:
     form : 'one_minus' (default) 1 - S, 'negative' -S, 'log' -log max(S, 1e-7), 'log_cosh'
         log cosh(1 - S).
     gamma : float > 0, default 1.  Focal exponent on 1 - S; form 'one_minus' only.
+    resize : None (default): another size of prediction than of label is an error.  'bilinear': the
+        prediction, before its activation, is interpolated to the label's size, along every space
+        axis (of a volume: trilinear), the corners of the two aligned; its gradient has its own
+        size.  Going down in size this takes single points and no mean, as such functions do.
 
     Raises
     ------
@@ -100,6 +105,7 @@ class DiceOptions:
     absent: str = 'count'
     form: str = 'one_minus'
     gamma: float = 1.0
+    resize: Optional[str] = None
 
     def __init__(self, **fields: Any) -> None:
         unknown = sorted(set(fields) - set(FIELDS))
@@ -235,6 +241,13 @@ def _choice(name: str, value: Any) -> str:
     return value
 
 
+def _optional_choice(name: str, value: Any) -> Optional[str]:
+    if value is not None and (not isinstance(value, str) or value not in CHOICES[name]):
+        known = ', '.join(repr(choice) for choice in CHOICES[name])
+        raise ValueError(f'{name} must be None or one of {known}; got {value!r}')
+    return value
+
+
 def _flag(name: str, value: Any) -> bool:
     # 0 and 1 are refused too: {"sparse_label": "false"} must not become True by accident.
     if isinstance(value, bool) or type(value).__name__ in ('bool_', 'bool'):
@@ -329,6 +342,7 @@ _CHECKS: Dict[str, Any] = {
     'smooth': _number_or_list, 'smooth_dr': _optional_number_or_list,
     'class_weights': _class_weights, 'pool_classes': _flag, 'weight_normalization': _choice,
     'class_reduction': _choice, 'absent': _choice, 'form': _choice, 'gamma': _positive,
+    'resize': _optional_choice,
 }
 
 
