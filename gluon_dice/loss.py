@@ -9,6 +9,7 @@ from soft_dice.inputs import check_shapes
 from soft_dice.options import FIELDS, DiceOptions
 
 from . import counts, native
+from .resize import Frame, to_label_size
 from .score import loss_from_counts
 
 
@@ -22,6 +23,7 @@ class Trace(NamedTuple):
     blocks : of pixels, see counts.blocks_for; 0 where they are not counted.
     ndim, num_classes : of pred; 0 where they are not known.
     weighted : whether there is a pixel_weight.
+    resized : whether pred may have another size than the label.
     """
 
     dtype: str = 'float32'
@@ -32,6 +34,7 @@ class Trace(NamedTuple):
     ndim: int = 0
     num_classes: int = 0
     weighted: bool = False
+    resized: bool = False
 
 
 class SoftDiceLoss(Loss):
@@ -123,19 +126,21 @@ class SoftDiceLoss(Loss):
 
     def forward(self, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
         if isinstance(pred, mx.nd.NDArray):
-            check_shapes(self.options, pred.shape, label.shape,
-                         None if pixel_weight is None else pixel_weight.shape, self._batch_axis)
+            shape = check_shapes(self.options, pred.shape, label.shape,
+                                 None if pixel_weight is None else pixel_weight.shape,
+                                 self._batch_axis)
             classes = pred.shape[self.options.axis]
             self.options.resolve(classes)
-            pixels = pred.size // (classes * pred.shape[self._batch_axis])
+            pixels = int(np.prod(shape)) // (classes * pred.shape[self._batch_axis])
             dtype = _arithmetic(pred.dtype)
             trace = Trace(dtype, native.wanted(pred), arrays=True,
                           cast=np.dtype(pred.dtype) != dtype,
                           blocks=counts.blocks_for(pixels), ndim=pred.ndim, num_classes=classes,
-                          weighted=pixel_weight is not None)
+                          weighted=pixel_weight is not None, resized=shape != pred.shape)
         else:
             trace = Trace(self._symbol_dtype, native.wanted(pred),
-                          weighted=pixel_weight is not None)
+                          weighted=pixel_weight is not None,
+                          resized=self.options.resize is not None)
         self._retrace_for(trace)
         inputs = [pred, label] + [pixel_weight] * trace.weighted
         if trace.native and trace.arrays:
@@ -143,19 +148,25 @@ class SoftDiceLoss(Loss):
         return super().forward(*inputs)
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
-        dtype, is_native, arrays, cast, blocks, ndim, num_classes, _ = self._trace
-        if is_native and not arrays:
-            pred = native.own(F, pred, dtype)
-        elif cast:
+        dtype, is_native, arrays, cast, blocks, ndim, num_classes, _, resized = self._trace
+        options, batch_axis = self.options, self._batch_axis
+        owned = is_native and not arrays
+        if cast and (resized or not owned):
             pred = F.cast(pred, dtype)
+        if resized:
+            frame = Frame(options.axis % ndim if ndim else options.axis, batch_axis, ndim)
+            pred, label, pixel_weight = to_label_size(F, pred, label, pixel_weight, options, frame,
+                                                      dtype)
+            options, batch_axis, ndim = options.replace(axis=2), 0, 3 if ndim else 0
+        if owned:
+            pred = native.own(F, pred, dtype)
         if is_native:
-            sums = native.count(F, pred, label, pixel_weight, self.options, self._batch_axis,
-                                arrays)
+            sums = native.count(F, pred, label, pixel_weight, options, batch_axis, arrays)
             valid = F.ones_like(F.slice_axis(sums.label_sum, axis=1, begin=0, end=1))
         else:
-            pixels = counts.prepare(F, pred, label, pixel_weight, self.options, self._batch_axis,
-                                    dtype, ndim, num_classes)
-            sums = counts.count(F, pixels, self.options, blocks, num_classes)
+            pixels = counts.prepare(F, pred, label, pixel_weight, options, batch_axis, dtype, ndim,
+                                    num_classes)
+            sums = counts.count(F, pixels, options, blocks, num_classes)
             valid = pixels.valid
         loss = F.cast(loss_from_counts(F, sums, valid, self.options), dtype)
         return loss if self._weight is None else loss * self._weight
