@@ -1,4 +1,5 @@
 """Soft Dice losses for MXNet/Gluon."""
+from .deep_supervision import DeepSupervision
 from .loss import SoftDiceLoss
 
-__all__ = ['SoftDiceLoss']
+__all__ = ['DeepSupervision', 'SoftDiceLoss']

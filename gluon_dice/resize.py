@@ -84,11 +84,13 @@ def spread(F: Any, array: Any, frame: Frame) -> Any:
     return F.reshape(array, shape=(0,) * (2 + SPACE_AXES))
 
 
-def _ordered(F: Any, array: Any, frame: Frame) -> Any:
-    """(N, C, ...)"""
-    if frame.batch_axis != 0:
-        array = F.swapaxes(array, dim1=0, dim2=frame.batch_axis)
-    return array if frame.axis == 1 else F.swapaxes(array, dim1=1, dim2=frame.axis)
+def _ordered(F: Any, array: Any, frame: Frame, back: bool = False) -> Any:
+    """(N, C, ...), by two swaps; or ``back`` from that."""
+    swaps = [(0, frame.batch_axis), (1, frame.axis)]
+    for each, other in reversed(swaps) if back else swaps:
+        if each != other:
+            array = F.swapaxes(array, dim1=each, dim2=other)
+    return array
 
 
 def _pixels(F: Any, array: Any, frame: Frame, dense: bool = False) -> Any:
@@ -117,3 +119,39 @@ def _interpolation(F: Any, array: Any, like: Any, axis: int) -> Any:
     x = F.broadcast_div(x, F.maximum(F.max(target, keepdims=True), 1))
     distance = F.broadcast_sub(F.expand_dims(x, axis=1), F.expand_dims(source, axis=0))
     return F.relu(1 - F.abs(distance))
+
+
+def to_pred_size(F: Any, array: Any, pred: Any, frame: Frame, dense: bool) -> Any:
+    """The values of a label, or of pixel weights, that are nearest to the pixels of pred.
+
+    Of S values, place i of T takes number floor((i + 1/2) S / T), that at its centre.
+
+    array : one value per pixel, without the class axis or with one of size 1; with ``dense`` one
+        per class.
+    Returns : pred's shape, but without ``dense`` of size 1 at ``frame.axis``.
+    """
+    array = F.BlockGrad(array)
+    if not dense:
+        array = F.reshape_like(array, pixels_like(F, array, pred, frame.axis))
+        pred = F.slice_axis(pred, axis=frame.axis, begin=0, end=1)
+    index = _nearest(F, spread(F, array, frame), spread(F, pred, frame), frame.space_axes)
+    pixels = F.reshape(_ordered(F, array, frame), shape=(0, 0, -1))
+    pixels = F.reshape_like(F.take(pixels, index, axis=2), _ordered(F, pred, frame))
+    return _ordered(F, pixels, frame, back=True)
+
+
+def _nearest(F: Any, array: Any, like: Any, space_axes: int) -> Any:
+    """(P,) float64: which of the pixels of the array, one after the other, each of ``like`` takes.
+
+    Both (N, C, ...).
+    """
+    index = F.zeros(shape=(1,), dtype='float64')
+    for axis in range(2, 2 + space_axes):
+        source, target = (F.cast(F.contrib.arange_like(each, axis=axis), 'float64')
+                          for each in (array, like))
+        sources, targets = (F.max(each, keepdims=True) + 1 for each in (source, target))
+        place = F.broadcast_div(F.broadcast_mul(2 * target + 1, sources), 2 * targets)
+        before = F.expand_dims(F.broadcast_mul(index, sources), axis=1)
+        index = F.reshape(F.broadcast_add(before, F.expand_dims(F.floor(place), axis=0)),
+                          shape=(-1,))
+    return index
