@@ -157,7 +157,7 @@ class SoftDiceLoss(Loss):
             frame = Frame(options.axis % ndim if ndim else options.axis, batch_axis, ndim)
             pred, label, pixel_weight = to_label_size(F, pred, label, pixel_weight, options, frame,
                                                       dtype)
-            options, batch_axis, ndim = options.replace(axis=2), 0, 3 if ndim else 0
+            options, batch_axis, ndim = options.replace(axis=1), 0, 3 if ndim else 0
         if owned:
             pred = native.own(F, pred, dtype)
         if is_native:

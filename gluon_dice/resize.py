@@ -1,20 +1,20 @@
 """Predictions and labels of different sizes, in F operators, after soft_dice.resize.
 
-A Symbol has no shape, not even a number of axes.  What is done to each space axis is therefore done
-to arrays that were given a fixed number of them, by axes of size 1.  BilinearResize2D is not used:
+A Symbol has no shape, not even a number of axes.  What is done to each space axis is then done to
+arrays that were brought to a fixed number of axes by some of size 1.  BilinearResize2D is not used:
 it computes places in float32, and is wrong by 1e-5 from 300 to 1000 points.
 """
-from typing import Any, NamedTuple, Optional
+from typing import Any, List, NamedTuple, Optional
 
 from soft_dice.options import DiceOptions
 
-SPACE_AXES = 4  # of a graph that does not know; an array may have any number
+SPACE_AXES = 4  # in a graph; MXNet's operators in MKL-DNN take no more than six axes
 
 
 class Frame(NamedTuple):
     """How the axes of a prediction stand.
 
-    axis, batch_axis : of its classes and samples.
+    axis, batch_axis : of its classes and samples; axis is negative only where ndim is 0.
     ndim : of all its axes; 0 where that is not known.
     """
 
@@ -28,7 +28,7 @@ class Frame(NamedTuple):
 
 
 class Sized(NamedTuple):
-    """pred (N, P, C) of the label's pixels; label (N, P), or (N, P, C) dense; weight (N, P)."""
+    """pred (N, C, P) of the label's pixels; label (N, P), or (N, C, P) dense; weight (N, P)."""
 
     pred: Any
     label: Any
@@ -37,21 +37,49 @@ class Sized(NamedTuple):
 
 def to_label_size(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any],
                   options: DiceOptions, frame: Frame, dtype: str) -> Sized:
-    """What the loss takes with ``axis=2`` and batch axis 0, of a prediction of any size.
+    """What the loss takes with ``axis=1`` and batch axis 0, of a prediction of any size.
 
     dtype : of pred, 'float32' or 'float64', and of the result.
     """
+    # What only lends its sizes is cut off first: MXNet crashes over a gradient of nothing that goes
+    # back through transpose and swapaxes.
+    small = F.BlockGrad(F.slice_axis(pred, axis=frame.batch_axis, begin=0, end=1))
+    label = F.BlockGrad(label)
     if options.sparse_label:
-        one_class = pixels_like(F, label, pred, frame.axis)
+        one_class = pixels_like(F, label, small, frame.axis)
         label = F.reshape_like(label, one_class)
     else:
         one_class = F.slice_axis(label, axis=frame.axis, begin=0, end=1)
-        one_class = F.zeros_like(F.cast(one_class, 'float64'))
+    resized = _space_first(F, pred, frame, dtype)
+    for source, target in zip(_lines(F, small, frame), _lines(F, one_class, frame)):
+        matrix = F.BlockGrad(F.cast(_interpolation(F, source, target), dtype))
+        # The first axis goes, and what comes of it is the last: after all of them (N, C, ...).
+        resized = F.dot(resized, matrix, transpose_a=True)
+    label = F.reshape(_ordered(F, label, frame), shape=(0, -1) if options.sparse_label else (0, 0, -1))
     if pixel_weight is not None:
-        pixel_weight = _pixels(F, F.reshape_like(pixel_weight, one_class), frame)
-    label = _pixels(F, label, frame, dense=not options.sparse_label)
-    pred = _linear(F, spread(F, pred, frame), spread(F, one_class, frame), frame.space_axes, dtype)
-    return Sized(pred, label, pixel_weight)
+        pixel_weight = F.reshape_like(F.BlockGrad(pixel_weight), one_class)
+        pixel_weight = F.reshape(_ordered(F, pixel_weight, frame), shape=(0, -1))
+    return Sized(F.reshape(resized, shape=(0, 0, -1)), label, pixel_weight)
+
+
+def to_pred_size(F: Any, array: Any, pred: Any, frame: Frame, dense: bool) -> Any:
+    """The values of a label, or of pixel weights, that are nearest to the pixels of pred.
+
+    Of S values, place i of T takes number floor((i + 1/2) S / T), that at its centre.
+
+    array : one value per pixel, without the class axis or with one of size 1; with ``dense`` one
+        per class.
+    Returns : pred's shape, but without ``dense`` of size 1 at ``frame.axis``.
+    """
+    if not dense:
+        pred = F.slice_axis(pred, axis=frame.axis, begin=0, end=1)
+    array, pred = F.BlockGrad(array), F.BlockGrad(pred)  # see above
+    if not dense:
+        array = F.reshape_like(array, pixels_like(F, array, pred, frame.axis))
+    index = _nearest(F, _lines(F, array, frame), _lines(F, pred, frame))
+    pixels = F.reshape(_ordered(F, array, frame), shape=(0, 0, -1))
+    pixels = F.reshape_like(F.take(pixels, index, axis=2), _ordered(F, pred, frame))
+    return _ordered(F, pixels, frame, back=True)
 
 
 def pixels_like(F: Any, array: Any, pred: Any, axis: int) -> Any:
@@ -67,21 +95,12 @@ def pixels_like(F: Any, array: Any, pred: Any, axis: int) -> Any:
     after = array
     for each in range(axis):
         after = F.slice_axis(after, axis=each, begin=0, end=1)
-    one = F.ones_like(F.sum(F.slice_axis(pred, axis=0, begin=0, end=1), keepdims=True))
+    one = F.ones_like(F.sum(pred, keepdims=True))
     after = F.zeros_like(F.broadcast_mul(F.cast(after, 'float64'), F.cast(one, 'float64')))
     if axis == 0:
         return after
     before = tuple(range(axis))
     return F.broadcast_like(after, array, lhs_axes=before, rhs_axes=before)
-
-
-def spread(F: Any, array: Any, frame: Frame) -> Any:
-    """(N, C, ...) with ``frame.space_axes`` axes of space, the last of size 1 if it has fewer."""
-    array = _ordered(F, array, frame)
-    if frame.ndim:
-        return array
-    array = F.reshape(array, shape=(-2,) + (1,) * SPACE_AXES)
-    return F.reshape(array, shape=(0,) * (2 + SPACE_AXES))
 
 
 def _ordered(F: Any, array: Any, frame: Frame, back: bool = False) -> Any:
@@ -93,65 +112,40 @@ def _ordered(F: Any, array: Any, frame: Frame, back: bool = False) -> Any:
     return array
 
 
-def _pixels(F: Any, array: Any, frame: Frame, dense: bool = False) -> Any:
-    """(N, P), or (N, P, C), in the order of pixels that ``_linear`` has."""
+def _space_first(F: Any, array: Any, frame: Frame, dtype: str) -> Any:
+    """(..., N, C) with ``frame.space_axes`` axes of space, the last of size 1 if it has fewer."""
     array = _ordered(F, array, frame)
-    if not dense:
-        return F.reshape(array, shape=(0, -1))
-    return F.transpose(F.reshape(array, shape=(0, 0, -1)), axes=(0, 2, 1))
+    if frame.ndim:
+        return F.transpose(array, axes=(*range(2, frame.ndim), 0, 1))
+    # Where the number of axes is not known, they can be turned round, and ones put before them.
+    array = F.transpose(F.swapaxes(array, dim1=0, dim2=1))
+    array = F.broadcast_mul(array, F.ones(shape=(1,) * (SPACE_AXES + 2), dtype=dtype))
+    return F.transpose(array, axes=(*reversed(range(SPACE_AXES)), SPACE_AXES, SPACE_AXES + 1))
 
 
-def _linear(F: Any, array: Any, like: Any, space_axes: int, dtype: str) -> Any:
-    """(N, P, C): the array (N, C, ...) interpolated to the sizes of ``like`` (N, 1, ...)."""
-    resized = array
-    for axis in range(1 + space_axes, 1, -1):
-        matrix = F.cast(_interpolation(F, array, like, axis), dtype)
-        # The last axis goes, and what comes of it is the first: after all of them (..., N, C).
-        resized = F.dot(F.BlockGrad(matrix), resized, transpose_b=True)
-    return F.transpose(F.reshape(resized, shape=(-1, 0, 0), reverse=True), axes=(1, 0, 2))
+def _lines(F: Any, array: Any, frame: Frame) -> List[Any]:
+    """0, 1, 2, ... float64 for each axis of space, as long as it is."""
+    for axis in (frame.axis, frame.batch_axis):
+        array = F.slice_axis(array, axis=axis, begin=0, end=1)
+    array = _space_first(F, F.cast(array, 'float64'), frame, 'float64')
+    return [F.contrib.arange_like(array, axis=axis) for axis in range(frame.space_axes)]
 
 
-def _interpolation(F: Any, array: Any, like: Any, axis: int) -> Any:
-    """M, (target, source) float64, of ``soft_dice.resize.interpolation``."""
-    source, target = (F.cast(F.contrib.arange_like(each, axis=axis), 'float64')
-                      for each in (array, like))
+def _interpolation(F: Any, source: Any, target: Any) -> Any:
+    """(source, target) float64, transposed, of ``soft_dice.resize.interpolation``."""
     x = F.broadcast_mul(target, F.max(source, keepdims=True))
     x = F.broadcast_div(x, F.maximum(F.max(target, keepdims=True), 1))
-    distance = F.broadcast_sub(F.expand_dims(x, axis=1), F.expand_dims(source, axis=0))
+    distance = F.broadcast_sub(F.expand_dims(x, axis=0), F.expand_dims(source, axis=1))
     return F.relu(1 - F.abs(distance))
 
 
-def to_pred_size(F: Any, array: Any, pred: Any, frame: Frame, dense: bool) -> Any:
-    """The values of a label, or of pixel weights, that are nearest to the pixels of pred.
-
-    Of S values, place i of T takes number floor((i + 1/2) S / T), that at its centre.
-
-    array : one value per pixel, without the class axis or with one of size 1; with ``dense`` one
-        per class.
-    Returns : pred's shape, but without ``dense`` of size 1 at ``frame.axis``.
-    """
-    array = F.BlockGrad(array)
-    if not dense:
-        array = F.reshape_like(array, pixels_like(F, array, pred, frame.axis))
-        pred = F.slice_axis(pred, axis=frame.axis, begin=0, end=1)
-    index = _nearest(F, spread(F, array, frame), spread(F, pred, frame), frame.space_axes)
-    pixels = F.reshape(_ordered(F, array, frame), shape=(0, 0, -1))
-    pixels = F.reshape_like(F.take(pixels, index, axis=2), _ordered(F, pred, frame))
-    return _ordered(F, pixels, frame, back=True)
-
-
-def _nearest(F: Any, array: Any, like: Any, space_axes: int) -> Any:
-    """(P,) float64: which of the pixels of the array, one after the other, each of ``like`` takes.
-
-    Both (N, C, ...).
-    """
+def _nearest(F: Any, sources: List[Any], targets: List[Any]) -> Any:
+    """(P,) float64: which of the pixels, one after the other, each of the target's takes."""
     index = F.zeros(shape=(1,), dtype='float64')
-    for axis in range(2, 2 + space_axes):
-        source, target = (F.cast(F.contrib.arange_like(each, axis=axis), 'float64')
-                          for each in (array, like))
-        sources, targets = (F.max(each, keepdims=True) + 1 for each in (source, target))
-        place = F.broadcast_div(F.broadcast_mul(2 * target + 1, sources), 2 * targets)
-        before = F.expand_dims(F.broadcast_mul(index, sources), axis=1)
+    for source, target in zip(sources, targets):
+        size, target_size = (F.max(each, keepdims=True) + 1 for each in (source, target))
+        place = F.broadcast_div(F.broadcast_mul(2 * target + 1, size), 2 * target_size)
+        before = F.expand_dims(F.broadcast_mul(index, size), axis=1)
         index = F.reshape(F.broadcast_add(before, F.expand_dims(F.floor(place), axis=0)),
                           shape=(-1,))
     return index

@@ -62,9 +62,10 @@ def check_batch(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
     pred, label = floating(pred), _numeric('label', label)
     if pixel_weight is not None:
         pixel_weight = _numeric('pixel_weight', pixel_weight)
-    _check_pred_shape(pred.shape, options.axis, batch_axis=0)
-    _check_sizes(options, pred.shape, label.shape,
-                 None if pixel_weight is None else pixel_weight.shape)
+    shape = check_shapes(options, pred.shape, label.shape,
+                         None if pixel_weight is None else pixel_weight.shape)
+    if shape != pred.shape:
+        raise ValueError(f'pred must be resized before, to {shape}; got {pred.shape}')
     return pred, label, pixel_weight
 
 
