@@ -55,7 +55,8 @@ def to_label_size(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any],
         matrix = F.BlockGrad(F.cast(_interpolation(F, source, target), dtype))
         # The first axis goes, and what comes of it is the last: after all of them (N, C, ...).
         resized = F.dot(resized, matrix, transpose_a=True)
-    label = F.reshape(_ordered(F, label, frame), shape=(0, -1) if options.sparse_label else (0, 0, -1))
+    flat = (0, -1) if options.sparse_label else (0, 0, -1)
+    label = F.reshape(_ordered(F, label, frame), shape=flat)
     if pixel_weight is not None:
         pixel_weight = F.reshape_like(F.BlockGrad(pixel_weight), one_class)
         pixel_weight = F.reshape(_ordered(F, pixel_weight, frame), shape=(0, -1))
