@@ -47,11 +47,12 @@ class DiceCELoss(StagedLoss):
     def _native_wanted(self, pred: Any) -> bool:
         return native.wanted(pred)
 
-    def _native_sums(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any]
+    def _native_sums(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any],
+                     options: DiceCEOptions, batch_axis: int
                      ) -> Tuple[Tuple[Counts, EntropySums], Any]:
-        counts, loss, weight = native.count_both(F, pred, label, pixel_weight, self.options,
-                                                 self._batch_axis, self._trace.arrays)
-        norm = F.BlockGrad(norm_of(F, pred, counts, weight, self.options))
+        counts, loss, weight = native.count_both(F, pred, label, pixel_weight, options, batch_axis,
+                                                 self._trace.arrays)
+        norm = F.BlockGrad(norm_of(F, pred, counts, weight, options))
         return (counts, EntropySums(loss, norm)), F.ones_like(loss)
 
     def _sums(self, F: Any, pixels: Pixels) -> Tuple[Counts, EntropySums]:
