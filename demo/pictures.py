@@ -18,7 +18,7 @@ from matplotlib.patches import Patch  # noqa: E402
 
 COLORS = ('black', '#2a78b5', '#9a9a9a', '#f5efdc')  # of CLASSES
 LINES = {'gluon': '#1f77b4', 'caffe': '#d95f02', 'baseline': '#777777'}
-AXIAL, CORONAL, SAGITTAL = 40, 24, 30  # the planes of the test region that are shown
+AXIAL, CORONAL, SAGITTAL = 40, 26, 34  # the planes of the test region that are shown
 NAMES = {'baseline': 'Histogram', 'gluon': 'Gluon', 'caffe': 'Caffe'}
 
 
@@ -38,26 +38,28 @@ def draw_slices(path: Path, test: Slices, predictions: Dict[str, np.ndarray]) ->
 
 
 def draw_planes(path: Path, test: Region, predictions: Dict[str, np.ndarray]) -> None:
-    """Three planes of the test region, a row each: image, truth and each prediction.
+    """Three planes through the brain in the test region: image, truth and each prediction.
 
-    Each prediction's Dice is that of the plane. The region is seen from the left, where it is from
-    the side; its front is then on the left, and in the plane from above it is at the top.
+    Each Dice is that of the plane. The front is at the top of the axial planes and on the left of
+    the sagittal ones.
     """
-    image, label = test.image[0, 0], test.label[0, 0]
-    depth, height, width = image.shape
-    planes = {f'axial, {2 * AXIAL} mm up': (AXIAL, slice(None), slice(None)),
-              f'coronal, {2 * CORONAL} mm back': (slice(None, None, -1), CORONAL, slice(None)),
-              f'sagittal, {2 * SAGITTAL} mm aside': (slice(None, None, -1), slice(None), SAGITTAL)}
-    columns = 2 + len(predictions)
+    brain = np.nonzero(test.label[0, 0])
+    box = tuple(slice(max(each.min() - 2, 0), each.max() + 3) for each in brain)
+    image, label, *predicted = (each[0, 0][box] for each in (test.image, test.label,
+                                                             *predictions.values()))
+    upright = slice(None, None, -1)
+    planes = {'axial': (AXIAL - box[0].start,), 'coronal': (upright, CORONAL - box[1].start),
+              'sagittal': (upright, slice(None), SAGITTAL - box[2].start)}
+    heights, columns = [label[plane].shape[0] for plane in planes.values()], 2 + len(predictions)
     figure, axes = pyplot.subplots(
-        len(planes), columns, squeeze=False, figsize=(2 * columns + 0.3, 6.3),
-        gridspec_kw=dict(height_ratios=[height, depth, depth]))
+        len(planes), columns, squeeze=False, gridspec_kw=dict(height_ratios=heights),
+        figsize=(2 * columns, 2 * sum(heights) / label.shape[2] + 1.6))
     for row, (name, plane) in zip(axes, planes.items()):
         row[0].imshow(image[plane], cmap='gray', vmin=0, vmax=np.percentile(image, 99.8))
         row[0].set_ylabel(name)
         _show_classes(row[1], label[plane])
-        for axis, prediction in zip(row[2:], predictions.values()):
-            _show_prediction(axis, prediction[0, 0][plane], label[plane])
+        for axis, prediction in zip(row[2:], predicted):
+            _show_prediction(axis, prediction[plane], label[plane])
     _finish(figure, axes, path, predictions)
 
 

@@ -37,9 +37,10 @@ class Schedule(NamedTuple):
 UNET = Schedule(steps=378, batch_size=7, learning_rate=0.01, power=0.9, test_every=27,  # an epoch
                 loss=DiceOptions(batch_dice=True, form='log'))
 
-# V-Net's squared denominator. A block may lack a class; -log S of nothing would drown the others.
-VNET = Schedule(steps=400, batch_size=4, learning_rate=0.02, power=0.9, test_every=100,
-                loss=DiceOptions(batch_dice=True, exponent=2, form='log', absent='skip'))
+# V-Net's squared denominator. Blocks may hold few voxels of a class or none; -log S of those would
+# drown the other classes.
+VNET = Schedule(steps=320, batch_size=4, learning_rate=0.02, power=0.9, test_every=80,
+                loss=DiceOptions(batch_dice=True, exponent=2, smooth=10, form='log', absent='skip'))
 
 
 class Outcome(NamedTuple):

@@ -17,7 +17,7 @@ from mxnet.gluon import nn
 
 from . import blocks, brain, gluon_training
 from .training import VNET, Forward, Outcome
-from .vnet_prototxt import WIDTHS
+from .vnet_prototxt import MOVING_AVERAGE, WIDTHS
 
 
 class VNet(gluon.HybridBlock):
@@ -61,7 +61,7 @@ def _filters(prefix: str, channels: int, channels_in: int, size: int = 3, up: bo
     steps = dict(strides=2) if size == 2 else dict(padding=1)
     block = nn.HybridSequential(prefix='')
     block.add(kind(channels, size, in_channels=channels_in, use_bias=False, prefix=prefix, **steps),
-              VolumeNorm(in_channels=channels, prefix=f'{prefix}norm_'))
+              VolumeNorm(in_channels=channels, momentum=MOVING_AVERAGE, prefix=f'{prefix}norm_'))
     return block
 
 

@@ -14,24 +14,25 @@ WIDTHS = (8, 16, 32)  # channels of each level
 MOVING_AVERAGE = 0.9  # how much of the mean and variance before it a step leaves, as in Gluon
 
 TRAIN = '''\
-# A small V-Net that finds grey and white matter in blocks of a brain. From the root of the repository:
+# A small V-Net that finds grey and white matter in blocks of a brain. From the repository's root:
 #
 #   .runtime/bin/caffe train -solver prototxt_examples/vnet_3d/solver.prototxt
 #
-# The first two layers read the blocks (demo/brain_layer.py), the last is the loss; between them is the
-# network of deploy.prototxt, layer by layer. Convolution, Deconvolution, BatchNorm, Scale, ReLU, Eltwise
-# and Tile take volumes as they take images; Pooling does not, so strided convolutions halve the volume.
-# `python -m demo.vnet_prototxt` writes this file.
+# The first two layers read the blocks (demo/brain_layer.py), the last is the loss; between them is
+# the network of deploy.prototxt, layer by layer. Convolution, Deconvolution, BatchNorm, Scale,
+# ReLU, Eltwise and Tile take volumes as they take images; Pooling does not, and strided
+# convolutions halve the volume instead. `python -m demo.vnet_prototxt` writes this file.
 name: "vnet_3d"'''
 
 DEPLOY = '''\
-# The network of train.prototxt by itself: a volume in, the probability of each class of each voxel out.
+# The network of train.prototxt by itself: a volume in, the probability of each voxel's classes out.
 # Its sides can be any multiple of 4. `python -m demo.vnet_prototxt` writes this file.
 name: "vnet_3d"'''
 
 LOSS = '''
-# "exponent": 2 is V-Net's squared denominator; "log" keeps a gradient for a class that the network has
-# lost; "skip" leaves out a class that a batch has no voxel of; "batch_dice" counts over the whole batch.
+# "exponent": 2 is V-Net's squared denominator; "log" keeps a gradient for a class that the network
+# has lost; "skip" leaves out a class that a batch has no voxel of, "smooth" calms one that has few
+# there; "batch_dice" counts over the whole batch.
 # loss_weight is not optional: without it Caffe never calls a Python layer's backward.'''
 
 SOLVER = '''\
@@ -103,7 +104,7 @@ def _network(widths: Sequence[int] = WIDTHS) -> List[str]:
     """The layers from "image" to "score"."""
     lines, x = [], 'image'
     for level, channels in enumerate(widths, start=1):
-        lines.append(f'\n# Left {level}: {channels} channels, a convolution and around it its input')
+        lines.append(f'\n# Left {level}: {channels} channels, a convolution and a way around it')
         if level == 1:
             around = 'tiles'
             lines.append(_layer(around, 'Tile', x, more=f'  tile_param {{ tiles: {channels} }}'))
@@ -113,7 +114,7 @@ def _network(widths: Sequence[int] = WIDTHS) -> List[str]:
         lines += _residual(f'left{level}', x, around, channels)
         x = f'left{level}_sum'
     for level, channels in reversed(list(enumerate(widths[:-1], start=1))):
-        lines.append(f'\n# Right {level}: {channels} channels from below added to those of left {level}')
+        lines.append(f'\n# Right {level}: {channels} channels from below, added to left {level}')
         lines += _filters(f'up{level}', x, channels, size=2, kind='Deconvolution')
         x = f'join{level}'
         lines += [_relu(f'up{level}'), _layer(x, 'Eltwise', f'left{level}_sum', f'up{level}')]
@@ -141,7 +142,8 @@ def _filters(name: str, bottom: str, channels: int, size: int = 3, kind: str = '
 def _convolution(name: str, bottom: str, channels: int, settings: str, kind: str = 'Convolution'
                  ) -> str:
     return _layer(name, kind, bottom, more='\n  convolution_param '
-                  f'{{ num_output: {channels}  {settings}  weight_filler {{ type: "msra" }} }}')
+                  f'{{ num_output: {channels}  {settings}  '
+                  'weight_filler { type: "msra" } }')
 
 
 def _relu(name: str) -> str:
