@@ -19,6 +19,7 @@ from matplotlib.patches import Patch  # noqa: E402
 COLORS = ('black', '#2a78b5', '#9a9a9a', '#f5efdc')  # of CLASSES
 LINES = {'gluon': '#1f77b4', 'caffe': '#d95f02', 'baseline': '#777777'}
 AXIAL, CORONAL, SAGITTAL = 40, 26, 34  # the planes of the test region that are shown
+STYLES = {'gluon': '-', 'caffe': (0, (4, 3))}  # one may lie on the other
 NAMES = {'baseline': 'Histogram', 'gluon': 'Gluon', 'caffe': 'Caffe'}
 
 
@@ -70,8 +71,9 @@ def draw_curves(path: Path, outcomes: Dict[str, Outcome], baseline: float, teste
         color, label = LINES[name], NAMES[name]
         steps = np.arange(1, len(outcome.losses) + 1)
         left.plot(steps, outcome.losses, color=color, alpha=0.25, linewidth=0.8)
-        left.plot(*_smooth(steps, outcome.losses), color=color, label=label)
-        right.plot(*zip(*outcome.curve), color=color, marker='o', markersize=3, label=label)
+        style = dict(color=color, label=label, linestyle=STYLES[name])
+        left.plot(*_smooth(steps, outcome.losses), **style)
+        right.plot(*zip(*outcome.curve), marker='o', markersize=3, **style)
     left.set(xlabel='step', ylabel='soft Dice loss, -log S', title='Training batches', yscale='log')
     right.axhline(baseline, color=LINES['baseline'], linestyle='--', label=NAMES['baseline'])
     right.set(xlabel='step', ylabel='Dice, mean of grey and white', title=tested,

@@ -110,6 +110,10 @@ def test_both_networks_are_one_function(hybridized):
     for name, (here, gradient) in trained.items():
         assert np.abs(gradient).max() > 0, name
         assert relative_error(here, gradient) <= TOLERANCE['gradient, float32'], name
+    for name in ('left1', 'down2', 'up1'):  # a step moves the running mean by as much in both
+        total, _, weight = (blob.data for blob in there.params[f'{name}_norm'])
+        mean = net.collect_params()[f'{net.prefix}{name}_norm_running_mean'].data().asnumpy()
+        assert relative_error(mean, total / weight) <= TOLERANCE['gradient, float32'], name
 
 
 def test_both_networks_predict_the_same():
