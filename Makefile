@@ -7,13 +7,14 @@ PYTHON ?= $(RUNTIME_PYTHON)
 # torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
 TORCH := .runtime-originals
 
-.PHONY: help env test lint demo bench originals clean clean-env
+.PHONY: help env test lint demo demo-3d bench originals clean clean-env
 
 help:
 	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
 	@echo "make test       check style and types, then run every test"
 	@echo "make lint       check style and types"
 	@echo "make demo       train on real images in both frameworks and draw what happened"
+	@echo "make demo-3d    the same on volumes, with a V-Net on blocks of a brain"
 	@echo "make bench      measure speed and memory against MONAI, nnU-Net and others (benchmarks/)"
 	@echo "make originals  run the published losses anew that tests/test_presets.py compares with"
 	@echo "make clean      remove what tests, builds and the demo leave behind"
@@ -43,6 +44,9 @@ test: lint
 
 demo: env
 	$(PYTHON) -m demo
+
+demo-3d: env
+	$(PYTHON) -m demo --3d
 
 bench: env $(TORCH)/installed
 	$(PYTHON) -m benchmarks $(BENCH)
