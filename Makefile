@@ -7,7 +7,7 @@ PYTHON ?= $(RUNTIME_PYTHON)
 # torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
 TORCH := .runtime-originals
 
-.PHONY: help env test test-matrix lint demo bench originals clean clean-env
+.PHONY: help env test test-matrix lint demo demo-3d bench originals clean clean-env
 
 help:
 	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
@@ -16,6 +16,7 @@ help:
 	@echo "                  Python from 3.7 to 3.11 that is there (docs/versions.md)"
 	@echo "make lint       check style and types"
 	@echo "make demo       train on real images in both frameworks and draw what happened"
+	@echo "make demo-3d    the same on volumes, with a V-Net on blocks of a brain"
 	@echo "make bench      measure speed and memory against MONAI, nnU-Net and others (benchmarks/)"
 	@echo "make originals  run the published losses anew that tests/test_presets.py compares with"
 	@echo "make clean      remove what tests, builds and the demo leave behind"
@@ -49,6 +50,9 @@ test-matrix: env
 
 demo: env
 	$(PYTHON) -m demo
+
+demo-3d: env
+	$(PYTHON) -m demo --3d
 
 bench: env $(TORCH)/installed
 	$(PYTHON) -m benchmarks $(BENCH)

@@ -83,7 +83,8 @@ class SoftDiceLossLayer(_LossLayer):
     -------
     0 : prediction (N, C, ...).
     1 : label (N, 1, ...) or (N, ...) class indices; with ``"sparse_label": false`` as prediction.
-    2 : pixel weights (N, 1, ...) or (N, ...), optional.
+        With ``"resize": "bilinear"`` it may have other sizes than the prediction.
+    2 : pixel weights (N, 1, ...) or (N, ...), optional, of the label's sizes.
 
     Tops
     ----

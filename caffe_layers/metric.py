@@ -40,8 +40,8 @@ class DiceScoreLayer(caffe.Layer):
 
     ``param_str`` is a JSON object or a Python dict literal with
 
-    - activation, sparse_label, classes, include_background and ignore_label, as of the loss, or
-      "preset", which brings them;
+    - activation, sparse_label, classes, include_background, ignore_label and resize, as of the
+      loss, or "preset", which brings them;
     - threshold, beta (of F-beta), empty and per_image, as of :func:`soft_dice.hard_dice`;
     - test_iter.
 

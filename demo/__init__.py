@@ -1,1 +1,1 @@
-"""Brain tissue segmentation with the same U-Net and the same loss in Gluon and in Caffe."""
+"""Brain tissue segmentation with the same network and the same loss in Gluon and in Caffe."""

@@ -1,4 +1,7 @@
-"""Train the U-Net in Gluon and in Caffe, and show what came of it: python -m demo"""
+"""Train one network in Gluon and in Caffe, and show what came of it.
+
+``python -m demo`` is a U-Net on slices, ``python -m demo --3d`` a V-Net on blocks of the volume.
+"""
 import argparse
 import json
 import os
@@ -6,13 +9,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
 from soft_dice import hard_dice
 
-from . import brain
+from . import blocks, brain
 
 OUT = Path(__file__).resolve().parent / 'out'
 QUICK_STEPS = 4
@@ -24,7 +27,8 @@ Predictions = Dict[str, np.ndarray]
 def main(arguments: Optional[List[str]] = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        demo(options.out, options.seed, options.quick)
+        demo(options.out or (OUT / '3d' if options.volume else OUT), options.seed, options.quick,
+             options.volume)
     except brain.DemoError as error:
         print(f'demo: {error}', file=sys.stderr)
         return 2
@@ -37,41 +41,48 @@ def main(arguments: Optional[List[str]] = None) -> int:
     return 0
 
 
-def demo(out: Path, seed: int, quick: bool) -> None:
+def demo(out: Path, seed: int, quick: bool, volume: bool = False) -> None:
     start = time.time()
     _check_folder(out)
-    train, test = brain.load('train', seed), brain.load('test', seed)
+    load: Any = blocks.region if volume else brain.load
+    train, test = load('train', seed), load('test', seed)
     predictions = {'baseline': brain.histogram_baseline(train, test)}
     _introduce(train, test, predictions['baseline'])
 
     # Caffe logs each layer of each net, which would break into the progress bar. It reads this
     # once, when it is imported; and that happens only here, so that mistakes are answered quickly.
     os.environ.setdefault('GLOG_minloglevel', '2')
-    from . import pictures, training, unet_caffe, unet_gluon
-    steps = QUICK_STEPS if quick else training.STEPS
-    outcomes = {'gluon': unet_gluon.train(train, test, seed, steps),
-                'caffe': unet_caffe.train(test, seed, steps, out)}
+    from . import pictures, training, unet_caffe, unet_gluon, vnet_caffe, vnet_gluon
+    on_gluon, on_caffe = (vnet_gluon, vnet_caffe) if volume else (unet_gluon, unet_caffe)
+    schedule = training.VNET if volume else training.UNET
+    steps = QUICK_STEPS if quick else schedule.steps
+    outcomes = {'gluon': on_gluon.train(seed, steps), 'caffe': on_caffe.train(seed, steps, out)}
 
     predictions.update((name, outcome.prediction) for name, outcome in outcomes.items())
     dice = {name: _dice(prediction, test) for name, prediction in predictions.items()}
     seconds = {name: outcome.seconds for name, outcome in outcomes.items()}
     _print_table(dice, seconds)
-    pictures.draw_slices(out / 'slices.png', test, predictions)
-    pictures.draw_curves(out / 'curves.png', outcomes, brain.foreground(dice['baseline']))
+    picture = 'planes.png' if volume else 'slices.png'
+    draw = pictures.draw_planes if volume else pictures.draw_slices
+    draw(out / picture, test, predictions)
+    pictures.draw_curves(out / 'curves.png', outcomes, brain.foreground(dice['baseline']),
+                         'Test region' if volume else 'Test slices')
     results: Dict[str, Any] = {name: _summary(values) for name, values in dice.items()}
     for name, value in seconds.items():
         results[name]['seconds'] = round(value, 1)
     results.update(seed=seed, steps=steps, seconds=round(time.time() - start, 1))
     (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
-    print(f'slices.png, curves.png and results.json are in {out}')
+    print(f'{picture}, curves.png and results.json are in {out}')
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m demo', description='Trains one U-Net on brain slices in Gluon and in '
         'Caffe, and compares both with an intensity histogram.')
-    parser.add_argument('--out', type=Path, default=OUT, metavar='FOLDER',
-                        help='where pictures and numbers go (default: demo/out)')
+    parser.add_argument('--3d', action='store_true', dest='volume',
+                        help='a V-Net on blocks of the volume, in place of the U-Net on slices')
+    parser.add_argument('--out', type=Path, metavar='FOLDER',
+                        help='where pictures and numbers go (default: demo/out or demo/out/3d)')
     parser.add_argument('--seed', type=_seed, default=0, metavar='N',
                         help='of the bias fields, the noise and the networks (default: 0)')
     parser.add_argument('--quick', action='store_true',
@@ -94,14 +105,22 @@ def _check_folder(out: Path) -> None:
         raise brain.DemoError(f'cannot write into {out}: {error.strerror}') from error
 
 
-def _introduce(train: brain.Slices, test: brain.Slices, prediction: np.ndarray) -> None:
+def _introduce(train: Any, test: Any, prediction: np.ndarray) -> None:
     easy = brain.histogram_baseline(train._replace(image=train.clean),
                                     test._replace(image=test.clean))
-    print(f'{len(train.z)} slices to train on and {len(test.z)} to test on, '
-          f'{brain.SHAPE[0]} x {brain.SHAPE[1]} pixels')
+    if isinstance(test, brain.Slices):
+        print(f'{len(train.z)} slices to train on and {len(test.z)} to test on, '
+              f'{_times(brain.SHAPE)} pixels')
+    else:
+        print(f'{blocks.BLOCKS} blocks of {_times(blocks.BLOCK)} voxels to train on and a region '
+              f'of {_times(test.image.shape[2:])} to test on')
     print('Dice of an intensity histogram, mean of grey and white: '
-          f'{brain.foreground(_dice(easy, test)):.3f} on the clean slices, '
+          f'{brain.foreground(_dice(easy, test)):.3f} on the clean images, '
           f'{brain.foreground(_dice(prediction, test)):.3f} with bias field and noise')
+
+
+def _times(shape: Sequence[int]) -> str:
+    return ' x '.join(map(str, shape))
 
 
 def _print_table(dice: Dict[str, np.ndarray], seconds: Dict[str, float]) -> None:
@@ -118,7 +137,7 @@ def _print_table(dice: Dict[str, np.ndarray], seconds: Dict[str, float]) -> None
     print()
 
 
-def _dice(prediction: np.ndarray, test: brain.Slices) -> np.ndarray:
+def _dice(prediction: np.ndarray, test: Any) -> np.ndarray:
     return hard_dice(prediction, test.label, len(brain.CLASSES))
 
 

@@ -6,7 +6,7 @@ are read; nilearn itself is not imported, as it would want pandas and scikit-lea
 import functools
 import importlib.util
 from pathlib import Path
-from typing import Iterator, NamedTuple, Tuple
+from typing import Any, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def load(part: str, seed: int = 0) -> Slices:
     ------
     DemoError : nilearn, whose files these are, is not there.
     """
-    images, labels = _template()
+    images, labels = template((1, 2))
     z = np.repeat(TRAIN_Z, COPIES) if part == 'train' else np.array(TEST_Z)
     rng = np.random.RandomState([seed, {'train': 0, 'test': 1}[part]])
     clean = images[z]
@@ -63,48 +63,55 @@ def load(part: str, seed: int = 0) -> Slices:
     return Slices(corrupted[:, None], labels[z][:, None], clean[:, None], z)
 
 
-def corrupt(image: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """A slice as a worse scanner would have seen it: (H, W) to (H, W) float32.
+def corrupt(image: np.ndarray, rng: np.random.RandomState, bias: float = BIAS) -> np.ndarray:
+    """A slice or volume as a worse scanner would have seen it: float32 of the same shape.
 
     A smooth bias field multiplies it, as the receiving coil's sensitivity does. Noise goes to the
     real and the imaginary part of the signal, of which a scanner shows the magnitude: Rician noise.
     """
-    signal = image * bias_field(image.shape, rng)
+    signal = image * bias_field(image.shape, rng, bias)
     real, imaginary = NOISE * rng.standard_normal((2,) + image.shape)
     return np.hypot(signal + real, imaginary).astype(np.float32)
 
 
-def bias_field(shape: Tuple[int, ...], rng: np.random.RandomState, waves: int = 2) -> np.ndarray:
-    """A random sum of slow cosines, scaled to span exp(-BIAS) to exp(BIAS)."""
-    rows, columns = (np.cos(np.pi * np.outer(np.arange(waves), (np.arange(n) + 0.5) / n))
-                     for n in shape)
-    field = np.einsum('ij,ih,jw->hw', rng.standard_normal((waves, waves)), rows, columns)
+def bias_field(shape: Tuple[int, ...], rng: np.random.RandomState, bias: float = BIAS,
+               waves: int = 2) -> np.ndarray:
+    """A random sum of slow cosines along each axis, scaled to span exp(-bias) to exp(bias)."""
+    axes = range(len(shape))
+    terms: List[Any] = [rng.standard_normal((waves,) * len(shape)), list(axes)]
+    for i, n in enumerate(shape):
+        cosines = np.cos(np.pi * np.outer(np.arange(waves), (np.arange(n) + 0.5) / n))
+        terms += [cosines, [i, len(shape) + i]]
+    field = np.einsum(*terms, [len(shape) + i for i in axes])
     low, high = field.min(), field.max()
-    return np.exp(BIAS * (2 * (field - low) / (high - low) - 1))
+    return np.exp(bias * (2 * (field - low) / (high - low) - 1))
 
 
-def batches(part: str, batch_size: int, seed: int) -> Iterator[np.ndarray]:
-    """Indices of one batch after another, for ever; for 'train' each epoch in another order.
+def batches(count: int, batch_size: int, seed: int, shuffle: bool) -> Iterator[np.ndarray]:
+    """Indices below ``count``, one batch after another, for ever; shuffled anew every epoch.
 
     Gluon and Caffe are given the same ones. What does not fill an epoch's last batch is left out.
     """
-    count = len(TRAIN_Z) * COPIES if part == 'train' else len(TEST_Z)
     if not 0 < batch_size <= count:
-        raise ValueError(f'batch_size must be in [1, {count}], the slices of {part}; '
+        raise ValueError(f'batch_size must be in [1, {count}], as there are {count} images; '
                          f'got {batch_size}')
     rng = np.random.RandomState(seed)
     while True:
-        order = rng.permutation(count) if part == 'train' else np.arange(count)
+        order = rng.permutation(count) if shuffle else np.arange(count)
         for start in range(0, count - batch_size + 1, batch_size):
             yield order[start:start + batch_size]
 
 
-def histogram_baseline(train: Slices, test: Slices, bins: int = 100) -> np.ndarray:
-    """What needs no network: each intensity's most frequent class in the training slices.
+def histogram_baseline(train: Any, test: Any, bins: int = 100) -> np.ndarray:
+    """What needs no network: each intensity's most frequent class in the training images.
+
+    Parameters
+    ----------
+    train, test : Slices, or the Regions of demo.blocks.
 
     Returns
     -------
-    (N, 1, H, W) int64, the classes of ``test``.
+    int64, shape of ``test.image``: its classes.
     """
     edges = np.linspace(0, train.image.max(), bins + 1)[1:-1]
     pair = np.digitize(train.image, edges) * len(CLASSES) + train.label.astype(np.int64)
@@ -114,15 +121,18 @@ def histogram_baseline(train: Slices, test: Slices, bins: int = 100) -> np.ndarr
 
 
 @functools.lru_cache(maxsize=None)
-def _template() -> Tuple[np.ndarray, np.ndarray]:
-    """Every axial slice at 2 mm: image in [0, 1] and label, each (Z, H, W) float32."""
+def template(halved: Tuple[int, ...]) -> Tuple[np.ndarray, np.ndarray]:
+    """Image in [0, 1] and label, each (Z, H, W) float32: 1 mm, and 2 mm along the axes ``halved``.
+
+    Axis 0 is from the lowest up, 1 from the front, 2 from one side to the other.
+    """
     t1, grey, white = (_read(name) for name in ('t1', 'gm', 'wm'))
-    brain = _halve(t1 > 0)
-    grey, white = _halve(grey / 255), _halve(white / 255)
+    brain = _halve(t1 > 0, halved)
+    grey, white = _halve(grey / 255, halved), _halve(white / 255, halved)
     shares = {'background': 1 - brain, 'other': np.maximum(brain - grey - white, 0),
               'grey': grey, 'white': white}
     label = np.argmax([shares[name] for name in CLASSES], axis=0)
-    return _halve(t1 / 255).astype(np.float32), label.astype(np.float32)
+    return _halve(t1 / 255, halved).astype(np.float32), label.astype(np.float32)
 
 
 def _read(name: str) -> np.ndarray:
@@ -144,10 +154,13 @@ def _folder() -> Path:
     return folder
 
 
-def _halve(volume: np.ndarray) -> np.ndarray:
-    """Means over 2 x 2 pixels of each slice."""
-    z, height, width = volume.shape
-    return volume.reshape(z, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+def _halve(volume: np.ndarray, axes: Tuple[int, ...]) -> np.ndarray:
+    """Means over two voxels along each of these axes; what is left over of an odd one is cut."""
+    shape: Tuple[int, ...] = ()
+    for axis, n in enumerate(volume.shape):
+        shape += (n // 2, 2) if axis in axes else (n, 1)
+    even = tuple(slice(0, n * factor) for n, factor in zip(shape[::2], shape[1::2]))
+    return volume[even].reshape(shape).mean(axis=(1, 3, 5))
 
 
 def foreground(dice: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""What both frameworks share: the schedule, the loop, and what it leaves behind."""
+"""What both frameworks share: the schedules, the loop, and what it leaves behind."""
 import sys
 import time
 from typing import Callable, List, NamedTuple, Tuple
@@ -10,25 +10,45 @@ from soft_dice import DiceOptions, hard_dice
 
 from .brain import CLASSES, foreground
 
-# prototxt_examples/brain_unet/solver.prototxt says the same.
-STEPS = 378
-BATCH_SIZE = 7
-LEARNING_RATE = 0.01
-POWER = 0.9
-TEST_EVERY = 27  # an epoch
+# What a network makes of images, (N, 1, ...) to (N, ...), and how that becomes the classes of the
+# test images.
+Forward = Callable[[np.ndarray], np.ndarray]
+Decide = Callable[[Forward], np.ndarray]
 
-# The options of the loss, as in train_val.prototxt. A class that the network has lost, whose
-# probabilities are all almost 0, gets almost no gradient from 1 - S, as softmax takes it away.
-# -log S divides by S and gives it back. Without it some starts never find white matter.
-LOSS = DiceOptions(batch_dice=True, form='log')
+
+class Schedule(NamedTuple):
+    """How a network is trained; its solver.prototxt and net in prototxt_examples/ say the same.
+
+    The rate falls from ``learning_rate`` to 0 with the power ``power``. Every ``test_every`` steps
+    the test images are predicted.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    power: float
+    test_every: int
+    loss: DiceOptions
+
+
+# A class that the network has lost, whose probabilities are all almost 0, gets almost no gradient
+# from 1 - S, as softmax takes it away. -log S divides by S and gives it back. Without it some
+# starts never find white matter.
+UNET = Schedule(steps=378, batch_size=7, learning_rate=0.01, power=0.9, test_every=27,  # an epoch
+                loss=DiceOptions(batch_dice=True, form='log'))
+
+# V-Net's squared denominator. Blocks may hold few voxels of a class or none; -log S of those would
+# drown the other classes.
+VNET = Schedule(steps=320, batch_size=4, learning_rate=0.02, power=0.9, test_every=80,
+                loss=DiceOptions(batch_dice=True, exponent=2, smooth=10, form='log', absent='skip'))
 
 
 class Outcome(NamedTuple):
     """One training.
 
-    prediction : (N, 1, H, W), the classes of the test slices.
+    prediction : the classes of the test images, shape of their label.
     losses : one number per step.
-    curve : (step, mean foreground Dice of the test slices) every now and then.
+    curve : (step, mean foreground Dice of the test images) every now and then.
     seconds : of it all.
     """
 
@@ -38,19 +58,19 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """Caffe's 'poly': from LEARNING_RATE down to 0."""
-    return LEARNING_RATE * (1 - step / steps) ** POWER
+def learning_rate(schedule: Schedule, step: int, steps: int) -> float:
+    """Caffe's 'poly': from the schedule's learning rate down to 0."""
+    return schedule.learning_rate * (1 - step / steps) ** schedule.power
 
 
 def run(name: str, step: Callable[[], float], predict: Callable[[], np.ndarray], label: np.ndarray,
-        steps: int) -> Outcome:
-    """Take the steps, with a progress bar that shows the loss and the Dice of the test slices.
+        steps: int, test_every: int) -> Outcome:
+    """Take the steps, with a progress bar that shows the loss and the Dice of the test images.
 
     Parameters
     ----------
     step : trains on the next batch and returns its loss.
-    predict : the classes of the test slices, shape of ``label``.
+    predict : the classes of the test images, shape of ``label``.
     """
     start = time.time()
     losses: List[float] = []
@@ -59,7 +79,7 @@ def run(name: str, step: Callable[[], float], predict: Callable[[], np.ndarray],
     with tqdm(total=steps, desc=name, unit='step', dynamic_ncols=True, mininterval=pause) as bar:
         for taken in range(1, steps + 1):
             losses.append(step())
-            if taken % TEST_EVERY == 0 or taken == steps:
+            if taken % test_every == 0 or taken == steps:
                 prediction = predict()
                 curve.append((taken, foreground(hard_dice(prediction, label, len(CLASSES)))))
             bar.set_postfix(loss=f'{np.mean(losses[-20:]):.3f}',

@@ -6,15 +6,11 @@ same numbers: each framework draws its own.
 """
 from typing import Any
 
-import mxnet as mx
-import numpy as np
-from mxnet import autograd, gluon
+from mxnet import gluon
 from mxnet.gluon import nn
 
-from gluon_dice import SoftDiceLoss
-
-from . import brain
-from .training import BATCH_SIZE, LEARNING_RATE, LOSS, Outcome, learning_rate, run
+from . import brain, gluon_training
+from .training import UNET, Outcome
 
 
 class UNet(gluon.HybridBlock):
@@ -55,30 +51,11 @@ def _two_convolutions(channels: int) -> nn.HybridSequential:
     return block
 
 
-def train(train_slices: brain.Slices, test_slices: brain.Slices, seed: int, steps: int) -> Outcome:
+def train(seed: int, steps: int) -> Outcome:
     """Train from scratch and predict the test slices."""
-    mx.random.seed(seed)
+    test = brain.load('test', seed)
     net = UNet()
-    net.initialize(mx.init.Xavier('gaussian', factor_type='in', magnitude=2))  # Caffe's "msra"
-    loss = SoftDiceLoss(LOSS)
-    for block in (net, loss):
-        block.hybridize(static_alloc=True, static_shape=True)
-    trainer = gluon.Trainer(net.collect_params(), 'adam', {'learning_rate': LEARNING_RATE})
-    batches = brain.batches('train', BATCH_SIZE, seed)
-    test_image = mx.nd.array(test_slices.image)
-
-    def step() -> float:
-        trainer.set_learning_rate(learning_rate(trainer.optimizer.num_update, steps))
-        batch = next(batches)
-        image = mx.nd.array(train_slices.image[batch])
-        label = mx.nd.array(train_slices.label[batch])
-        with autograd.record():
-            each = loss(net(image), label)  # (N,)
-        each.backward()
-        trainer.step(len(batch))
-        return float(each.mean().asscalar())
-
-    def predict() -> np.ndarray:
-        return net(test_image).asnumpy().argmax(axis=1)[:, None]
-
-    return run('Gluon', step, predict, test_slices.label, steps)
+    gluon_training.initialize(net, seed)
+    return gluon_training.train(
+        net, brain.load('train', seed), lambda forward: forward(test.image).argmax(axis=1)[:, None],
+        test.label, UNET, seed, steps)

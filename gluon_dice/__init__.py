@@ -1,6 +1,7 @@
 """Soft Dice losses for MXNet/Gluon."""
 from .compound import DiceCELoss
+from .deep_supervision import DeepSupervision
 from .loss import SoftDiceLoss
 from .metric import DiceMetric
 
-__all__ = ['DiceCELoss', 'DiceMetric', 'SoftDiceLoss']
+__all__ = ['DeepSupervision', 'DiceCELoss', 'DiceMetric', 'SoftDiceLoss']

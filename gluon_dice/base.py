@@ -10,6 +10,7 @@ from soft_dice.options import Options, require
 
 from . import native
 from .counts import Pixels, blocks_for, prepare
+from .resize import Frame, to_label_size
 
 
 class Trace(NamedTuple):
@@ -22,6 +23,7 @@ class Trace(NamedTuple):
     blocks : of pixels, see blocks_for; 0 where they are not counted.
     ndim, num_classes : of pred; 0 where they are not known.
     weighted : whether there is a pixel_weight.
+    resized : whether pred may have another size than the label.
     """
 
     dtype: str = 'float32'
@@ -32,6 +34,7 @@ class Trace(NamedTuple):
     ndim: int = 0
     num_classes: int = 0
     weighted: bool = False
+    resized: bool = False
 
 
 class StagedLoss(Loss):
@@ -73,22 +76,24 @@ class StagedLoss(Loss):
     def forward(self, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
         if isinstance(pred, mx.nd.NDArray):
             dice = self.options.dice
-            check_shapes(dice, pred.shape, label.shape,
-                         None if pixel_weight is None else pixel_weight.shape, self._batch_axis)
+            shape = check_shapes(dice, pred.shape, label.shape,
+                                 None if pixel_weight is None else pixel_weight.shape,
+                                 self._batch_axis)
             classes = pred.shape[dice.axis]
             if self._num_classes not in (0, classes):
                 raise ValueError(f'pred must have num_classes={self._num_classes} channels along '
                                  f'axis {dice.axis}; got {classes} in {pred.shape}')
             self.options.resolve(classes)
-            pixels = pred.size // (classes * pred.shape[self._batch_axis])
+            pixels = int(np.prod(shape)) // (classes * pred.shape[self._batch_axis])
             dtype = _arithmetic(pred.dtype)
             trace = Trace(dtype, self._native_wanted(pred), arrays=True,
                           cast=np.dtype(pred.dtype) != dtype,
                           blocks=blocks_for(pixels), ndim=pred.ndim, num_classes=classes,
-                          weighted=pixel_weight is not None)
+                          weighted=pixel_weight is not None, resized=shape != pred.shape)
         else:
             trace = Trace(self._symbol_dtype, self._native_wanted(pred),
-                          num_classes=self._num_classes, weighted=pixel_weight is not None)
+                          num_classes=self._num_classes, weighted=pixel_weight is not None,
+                          resized=self.options.dice.resize is not None)
         self._retrace_for(trace)
         inputs = [pred, label] + [pixel_weight] * trace.weighted
         if trace.native and trace.arrays:
@@ -96,16 +101,24 @@ class StagedLoss(Loss):
         return super().forward(*inputs)
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
-        trace = self._trace
-        if trace.native and not trace.arrays:
-            pred = native.own(F, pred, trace.dtype)
-        elif trace.cast:
+        trace, options, batch_axis, ndim = (self._trace, self.options, self._batch_axis,
+                                            self._trace.ndim)
+        owned = trace.native and not trace.arrays
+        if trace.cast and (trace.resized or not owned):
             pred = F.cast(pred, trace.dtype)
+        if trace.resized:
+            axis = options.dice.axis
+            frame = Frame(axis % ndim if ndim else axis, batch_axis, ndim)
+            pred, label, pixel_weight = to_label_size(F, pred, label, pixel_weight, options.dice,
+                                                      frame, trace.dtype)
+            options, batch_axis, ndim = options.replace(axis=1), 0, 3 if ndim else 0
+        if owned:
+            pred = native.own(F, pred, trace.dtype)
         if trace.native:
-            sums, valid = self._native_sums(F, pred, label, pixel_weight)
+            sums, valid = self._native_sums(F, pred, label, pixel_weight, options, batch_axis)
         else:
-            pixels = prepare(F, pred, label, pixel_weight, self.options.dice, self._batch_axis,
-                             trace.dtype, trace.ndim, trace.num_classes)
+            pixels = prepare(F, pred, label, pixel_weight, options.dice, batch_axis, trace.dtype,
+                             ndim, trace.num_classes)
             sums, valid = self._sums(F, pixels), pixels.valid
         loss = F.cast(self._loss(F, sums, valid), trace.dtype)
         return loss if self._weight is None else loss * self._weight
@@ -127,9 +140,12 @@ class StagedLoss(Loss):
         """
         raise NotImplementedError
 
-    def _native_sums(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any]
-                     ) -> Tuple[Any, Any]:
-        """Stage 1 by that operator: the sums, and ``valid`` as in counts.Pixels."""
+    def _native_sums(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any],
+                     options: Any, batch_axis: int) -> Tuple[Any, Any]:
+        """Stage 1 by that operator: the sums, and ``valid`` as in counts.Pixels.
+
+        options, batch_axis : the loss's own, with the axes that the arrays have here.
+        """
         raise NotImplementedError
 
     def _sums(self, F: Any, pixels: Pixels) -> Any:

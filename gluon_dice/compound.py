@@ -3,9 +3,10 @@ from typing import Any, Optional, Tuple
 
 from soft_dice.ce_options import DiceCEOptions
 
+from . import native
 from .base import StagedLoss
 from .counts import Counts, Pixels
-from .entropy import EntropySums, count_both, cross_entropy
+from .entropy import EntropySums, count_both, cross_entropy, norm_of
 from .score import loss_from_counts
 
 
@@ -19,9 +20,8 @@ class DiceCELoss(StagedLoss):
     general formula: weights of the two and of classes, label smoothing, focal exponent, sigmoid.
 
     Works wherever :class:`SoftDiceLoss` does, with the same inputs, outputs (N,), dtypes and
-    errors.  Everything is done by MXNet's own operators, whatever SOFT_DICE_NATIVE says; what is
-    said there about them holds: a bad *value* in the label or the pixel weights makes the loss and
-    the gradient of its sample NaN.
+    errors, over the same kernels or MXNet's own operators: what is said there about the two holds
+    here.
 
     Parameters
     ----------
@@ -46,11 +46,15 @@ class DiceCELoss(StagedLoss):
     options: DiceCEOptions
 
     def _native_wanted(self, pred: Any) -> bool:
-        return False
+        return native.wanted(pred)
 
-    def _native_sums(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any]
-                     ) -> Tuple[Any, Any]:
-        raise NotImplementedError
+    def _native_sums(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any],
+                     options: DiceCEOptions, batch_axis: int
+                     ) -> Tuple[Tuple[Counts, EntropySums], Any]:
+        counts, loss, weight = native.count_both(F, pred, label, pixel_weight, options, batch_axis,
+                                                 self._trace.arrays)
+        norm = F.BlockGrad(norm_of(F, pred, counts, weight, options))
+        return (counts, EntropySums(loss, norm)), F.ones_like(loss)
 
     def _sums(self, F: Any, pixels: Pixels) -> Tuple[Counts, EntropySums]:
         return count_both(F, pixels, self.options, self._trace.blocks, self._trace.num_classes)

@@ -35,8 +35,10 @@ class SoftDiceLoss(StagedLoss):
     ------
     pred : (N, C, ...) float16, float32 or float64.
     label : (N, ...) or (N, 1, ...) class indices of any dtype; with ``sparse_label=False`` the
-        shape of pred.  It receives no gradient.
-    pixel_weight : (N, ...) or (N, 1, ...), optional.
+        shape of pred.  It receives no gradient.  With ``resize`` its sizes, those of the axes after
+        the classes, may be others than pred's; inside a network's graph and in a Symbol there can
+        then be up to 4 such axes, and equal sizes are interpolated, too, which changes no value.
+    pixel_weight : (N, ...) or (N, 1, ...), optional, of the label's sizes.
 
     Outputs
     -------
@@ -80,10 +82,9 @@ class SoftDiceLoss(StagedLoss):
     def _native_wanted(self, pred: Any) -> bool:
         return native.wanted(pred)
 
-    def _native_sums(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any]
-                     ) -> Tuple[counts.Counts, Any]:
-        sums = native.count(F, pred, label, pixel_weight, self.options, self._batch_axis,
-                            self._trace.arrays)
+    def _native_sums(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any],
+                     options: DiceOptions, batch_axis: int) -> Tuple[counts.Counts, Any]:
+        sums = native.count(F, pred, label, pixel_weight, options, batch_axis, self._trace.arrays)
         return sums, F.ones_like(F.slice_axis(sums.label_sum, axis=1, begin=0, end=1))
 
     def _sums(self, F: Any, pixels: counts.Pixels) -> counts.Counts:

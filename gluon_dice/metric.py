@@ -28,7 +28,7 @@ class DiceMetric(mx.metric.EvalMetric):
     Parameters
     ----------
     options : soft_dice.DiceOptions, optional; that of the loss will do.  What is read of it is
-        activation, sparse_label, axis, classes, include_background and ignore_label.
+        activation, sparse_label, axis, classes, include_background, ignore_label and resize.
     num_classes : the channels of the predictions; None takes those of the first.
     threshold : in [0, 1), where probabilities are compared with one.
     beta : of F-beta; 1 is Dice.
@@ -164,7 +164,8 @@ class DiceMetric(mx.metric.EvalMetric):
 
     def _count(self, label: Any, pred: Any) -> HardCounts:
         options, classes = self.rules.options, pred.shape[self.rules.options.axis]
-        if _on_gpu(pred) and options.sparse_label and takes_highest(options, classes):
+        if _on_gpu(pred) and options.sparse_label and options.resize is None \
+                and takes_highest(options, classes):
             decided = decide(nd_array(pred), options.axis).asnumpy()
             if (decided >= 0).all():
                 return hard_counts(decided, _numpy(label).reshape(decided.shape), options,

@@ -7,6 +7,7 @@ from .ce_options import DiceCEOptions
 from .entropy import EntropySums, EntropyVJP
 from .loss import DiceResult, checked_vjp
 from .options import require
+from .resize import at_label_size
 from .score import EMPTY, loss_from_counts, score_from_counts
 from .stages import count_both
 
@@ -73,6 +74,7 @@ def dice_ce_loss_vjp(pred: np.ndarray, label: np.ndarray, options: DiceCEOptions
     return result.loss, result.vjp
 
 
+@at_label_size
 def evaluate(pred: np.ndarray, label: np.ndarray, options: DiceCEOptions,
              pixel_weight: Optional[np.ndarray]) -> DiceResult:
     """Stages 1 and 2 now, and stage 3 as the closure ``vjp``; the score is that of the Dice."""

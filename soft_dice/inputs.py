@@ -59,39 +59,85 @@ def check_batch(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
     ------
     ValueError
     """
-    pred, label = _floating(pred), _numeric('label', label)
+    pred, label = floating(pred), _numeric('label', label)
     if pixel_weight is not None:
         pixel_weight = _numeric('pixel_weight', pixel_weight)
-    check_shapes(options, pred.shape, label.shape,
-                 None if pixel_weight is None else pixel_weight.shape)
+    shape = check_shapes(options, pred.shape, label.shape,
+                         None if pixel_weight is None else pixel_weight.shape)
+    if shape != pred.shape:
+        raise ValueError(f'pred must be resized before, to {shape}; got {pred.shape}')
     return pred, label, pixel_weight
 
 
 def check_shapes(options: DiceOptions, pred: Shape, label: Shape,
-                 pixel_weight: Optional[Shape] = None, batch_axis: int = 0) -> None:
+                 pixel_weight: Optional[Shape] = None, batch_axis: int = 0) -> Shape:
     """Refuse shapes that do not belong together; they never broadcast.
+
+    Returns
+    -------
+    The shape of the prediction that is compared with the label: pred's, but with
+    ``options.resize`` of the label's size.
 
     Raises
     ------
     ValueError : saying what the shapes must be.
     """
     _check_pred_shape(pred, options.axis, batch_axis)
+    at_label_size = _at_size_of(label, pred, options, batch_axis)
+    if options.resize is None:
+        resizable = at_label_size != pred and label in _label_shapes(at_label_size, options)
+        _check_sizes(options, pred, label, pixel_weight,
+                     "; the option resize='bilinear' interpolates pred to this size" * resizable)
+        return pred
+    _check_sizes(options, at_label_size, label, pixel_weight,
+                 f'; pred has the shape {pred} before it is resized')
+    if 0 in label:
+        raise ValueError(f'label must have at least one pixel; got shape {label}')
+    return at_label_size
+
+
+def _at_size_of(label: Shape, pred: Shape, options: DiceOptions, batch_axis: int) -> Shape:
+    """pred's shape with the sizes of label's space axes, if it has as many axes; else pred's."""
     axis = options.axis % len(pred)
-    without_classes = pred[:axis] + pred[axis + 1:]
-    one_class = pred[:axis] + (1,) + pred[axis + 1:]
-    per_pixel = {'pixel_weight': pixel_weight}
-    if options.sparse_label:
-        per_pixel['label'] = label
-    elif label != pred:
+    if options.sparse_label and len(label) == len(pred) - 1:
+        label = label[:axis] + (1,) + label[axis:]
+    if len(label) != len(pred):
+        return pred
+    return tuple(pred[i] if i in (batch_axis, axis) else label[i] for i in range(len(pred)))
+
+
+def _label_shapes(pred: Shape, options: DiceOptions) -> Tuple[Shape, ...]:
+    """What shapes a label may have."""
+    return _pixel_shapes(pred, options.axis) if options.sparse_label else (pred,)
+
+
+def _pixel_shapes(pred: Shape, axis: int) -> Tuple[Shape, Shape]:
+    """The two shapes of an array of one value per pixel: without the class axis, and with one."""
+    axis %= len(pred)
+    return pred[:axis] + pred[axis + 1:], pred[:axis] + (1,) + pred[axis + 1:]
+
+
+def _check_sizes(options: DiceOptions, pred: Shape, label: Shape, pixel_weight: Optional[Shape],
+                 remark: str = '') -> None:
+    """Refuse a label or weight of another size than pred's; ``remark`` ends what is said of it."""
+    per_pixel = {'label': label if options.sparse_label else None, 'pixel_weight': pixel_weight}
+    if not options.sparse_label and label != pred:
         raise ValueError('a dense label (sparse_label=False) must have the shape of pred, '
-                         f'{pred}; got {label}')
+                         f'{pred}; got {label}{remark}')
+    allowed = _pixel_shapes(pred, options.axis)
     for name, shape in per_pixel.items():
-        if shape is not None and shape not in (without_classes, one_class):
+        if shape is not None and shape not in allowed:
             hint = (', or sparse_label=False for one value per class'
                     if name == 'label' and shape == pred else '')
             raise ValueError(f'{name} must have one value per pixel of pred: for pred of shape '
-                             f'{pred} that is {without_classes} or {one_class}{hint}; '
-                             f'got {shape}')
+                             f'{pred} that is {allowed[0]} or {allowed[1]}{hint}; '
+                             f'got {shape}{remark}')
+
+
+def check_out(out: Optional[np.ndarray], shape: Shape) -> None:
+    """Refuse an array for the gradient that has not pred's shape."""
+    if out is not None and out.shape != shape:
+        raise ValueError(f'out must have the shape of pred, {shape}; got {out.shape}')
 
 
 def _check_pred_shape(shape: Shape, axis: int, batch_axis: int) -> None:
@@ -128,7 +174,8 @@ def _flatten(array: np.ndarray, axis: int) -> np.ndarray:
     return array.reshape(array.shape[0], array.shape[1], -1)
 
 
-def _floating(pred: np.ndarray) -> np.ndarray:
+def floating(pred: np.ndarray) -> np.ndarray:
+    """pred as an array of this machine's float32 or float64; anything else is refused."""
     pred = np.asarray(pred)
     if pred.dtype.kind != 'f' or pred.dtype.itemsize not in (4, 8):
         raise ValueError('pred must be float32 or float64, for example pred.astype("float32"); '

@@ -3,7 +3,9 @@ from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
+from .inputs import check_out
 from .options import DiceOptions, require
+from .resize import at_label_size
 from .score import loss_from_counts, score_from_counts
 from .stages import count
 
@@ -32,7 +34,8 @@ def soft_dice_loss(pred: np.ndarray, label: np.ndarray, options: DiceOptions = D
     pred : (N, C, ...) float32 or float64, any number of further axes; logits, or what
         ``options.activation`` applies to.
     label : (N, ...) or (N, 1, ...) class indices of any numeric dtype; with
-        ``sparse_label=False`` the shape of pred, values in [0, 1].
+        ``sparse_label=False`` the shape of pred, values in [0, 1].  With ``resize`` its sizes,
+        those of the axes after the classes, may be others than pred's.
     options : DiceOptions.
     pixel_weight : (N, ...) or (N, 1, ...), finite and not negative; None is 1 everywhere.
 
@@ -97,6 +100,7 @@ def soft_dice_score(pred: np.ndarray, label: np.ndarray, options: DiceOptions = 
     return evaluate(pred, label, options, pixel_weight).score
 
 
+@at_label_size
 def evaluate(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
              pixel_weight: Optional[np.ndarray]) -> DiceResult:
     """Stages 1 and 2 now, and stage 3 as the closure ``vjp``."""
@@ -119,8 +123,7 @@ def checked_vjp(vjp: Callable[[np.ndarray, Optional[np.ndarray]], np.ndarray],
     """The vjp for callers: upstream may be a number, and shapes that do not fit are refused."""
     def checked(upstream: Upstream, out: Optional[np.ndarray] = None) -> np.ndarray:
         each = _upstream(upstream, loss_shape)
-        if out is not None and out.shape != pred_shape:
-            raise ValueError(f'out must have the shape of pred, {pred_shape}; got {out.shape}')
+        check_out(out, pred_shape)
         return vjp(each, out)
 
     return checked

@@ -12,14 +12,16 @@ from typing import Any, Dict, Iterable, List, Optional, Union
 import numpy as np
 
 from .counts import one_hot, without_ignored
-from .inputs import check_batch, check_label, prepare, restore
+from .inputs import check_batch, check_label, check_shapes, floating, prepare, restore
 from .options import FIELDS, DiceOptions, Plan
+from .resize import resize
 from .stages import count
 
 Empty = Union[str, int]
 
 # The options that say how to read prediction and label; the others are the loss's.
-READING = ('activation', 'sparse_label', 'axis', 'classes', 'include_background', 'ignore_label')
+READING = ('activation', 'sparse_label', 'axis', 'classes', 'include_background', 'ignore_label',
+           'resize')
 EMPTY: Dict[Any, float] = {'nan': math.nan, 0: 0.0, 1: 1.0}
 
 
@@ -136,7 +138,7 @@ def hard_counts(pred: np.ndarray, label: np.ndarray, options: DiceOptions = Dice
         class that was decided for each pixel, whole numbers in [0, num_classes).
     label : as the losses take it; or, with ``num_classes``, the shape of pred.
     options : what is read of them is activation, sparse_label, axis, classes,
-        include_background and ignore_label.
+        include_background, ignore_label and resize.
     threshold : in [0, 1); only where it is used.
 
     Returns
@@ -159,6 +161,9 @@ def hard_counts(pred: np.ndarray, label: np.ndarray, options: DiceOptions = Dice
     if num_classes is not None:
         _no_threshold(threshold)
         return _count_decided(np.asarray(pred), np.asarray(label), num_classes, options)
+    if options.resize is not None:
+        pred = floating(pred)
+        pred, _ = resize(pred, check_shapes(options, pred.shape, np.shape(label)))
     pred, label, _ = check_batch(pred, label, options)
     plan = options.resolve(pred.shape[options.axis])
     _refuse_nan(pred, label, options)

@@ -151,6 +151,10 @@ class DiceOptions(Options):
     form : 'one_minus' (default) 1 - S, 'negative' -S, 'log' -log max(S, 1e-7), 'log_cosh'
         log cosh(1 - S).
     gamma : float > 0, default 1.  Focal exponent on 1 - S; form 'one_minus' only.
+    resize : None (default): another size of prediction than of label is an error.  'bilinear': the
+        prediction, before its activation, is interpolated to the label's size, along every space
+        axis (of a volume: trilinear), the corners of the two aligned; its gradient has its own
+        size.  Going down in size this takes single points and no mean, as such functions do.
 
     Raises
     ------
@@ -183,6 +187,7 @@ class DiceOptions(Options):
     absent: str = 'count'
     form: str = 'one_minus'
     gamma: float = 1.0
+    resize: Optional[str] = None
 
     INSTEAD: ClassVar[str] = 'DiceCEOptions(**options.to_dict()) adds a cross-entropy to them'
 
@@ -264,6 +269,7 @@ CHECKS: Dict[str, Check] = {
     'absent': values.one_of('count', 'zero', 'skip'),
     'form': values.one_of('one_minus', 'negative', 'log', 'log_cosh'),
     'gamma': values.positive,
+    'resize': values.one_of(None, 'bilinear'),
 }
 
 

@@ -60,12 +60,12 @@ def count_both(pred: np.ndarray, label: np.ndarray, options: DiceCEOptions,
     ------
     ValueError : as :func:`soft_dice.dice_ce_loss`.
     """
+    kernels = native.kernels()
+    if kernels is not None:
+        return kernels.count_both(pred, label, options, pixel_weight)
     dice = options.dice
     pred, label, pixel_weight = check_batch(pred, label, dice, pixel_weight)
     options.resolve(pred.shape[dice.axis])
-    kernels = native.kernels()
-    if kernels is not None and hasattr(kernels, 'count_both'):
-        return kernels.count_both(pred, label, options, pixel_weight)
     pixels = prepare(pred, label, dice, pixel_weight)
     sums, counts_vjp = counts.count(pixels, dice)
     entropy_sums, entropy_vjp = entropy.count(pixels, options)

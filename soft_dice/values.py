@@ -13,9 +13,9 @@ Check = Callable[[str, Any], Any]
 AUTOMATIC_WEIGHTS = ('inverse', 'inverse_square')
 
 
-def one_of(*known: str) -> Check:
-    def choice(name: str, value: Any) -> str:
-        if not isinstance(value, str) or value not in known:
+def one_of(*known: Optional[str]) -> Check:
+    def choice(name: str, value: Any) -> Optional[str]:
+        if not (value is None or isinstance(value, str)) or value not in known:
             raise ValueError(f'{name} must be one of {", ".join(map(repr, known))}; got {value!r}')
         return value
     return choice

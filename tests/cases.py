@@ -7,6 +7,7 @@ import numpy as np
 from soft_dice import DiceOptions
 from soft_dice.counts import activate
 from soft_dice.options import Options
+from soft_dice.resize import resize
 
 IGNORE = 255
 
@@ -19,20 +20,25 @@ class Arrays(NamedTuple):
 
 
 class Case(NamedTuple):
-    """``shape`` is pred's, with its classes at axis 1; ``label`` names a recipe below."""
+    """``shape`` is pred's, with its classes at axis 1; ``label`` names a recipe below.
+
+    label_size : sizes of the label's space axes, where they are not pred's.
+    """
 
     name: str
     options: Options
     shape: Tuple[int, ...] = (2, 4, 5, 6)
     label: str = 'index'
     weighted: bool = False
+    label_size: Tuple[int, ...] = ()
 
     def arrays(self, dtype: str = 'float64') -> Arrays:
         rng = np.random.RandomState(self.seed)
         dice = self.options.dice
         pred = _prediction(rng, self.shape, dice)
-        label = LABELS[self.label](rng, self.shape, pred, dice)
-        weight = rng.uniform(0, 2, _without_class(self.shape)) if self.weighted else None
+        shape = self.shape[:2] + (self.label_size or self.shape[2:])
+        label = LABELS[self.label](rng, shape, resize(pred, shape)[0], dice)
+        weight = rng.uniform(0, 2, _without_class(shape)) if self.weighted else None
         if weight is not None:
             weight.flat[:3] = 0
         if dice.axis != 1:
@@ -124,12 +130,13 @@ LABELS = {'index': _index, 'absent': _absent, 'empty': _empty, 'ignored': _ignor
 
 
 def _case(name: str, shape: Tuple[int, ...] = (2, 4, 5, 6), label: str = 'index',
-          weighted: bool = False, **fields: Any) -> Case:
-    return Case(name, DiceOptions(**fields), shape, label, weighted)
+          weighted: bool = False, label_size: Tuple[int, ...] = (), **fields: Any) -> Case:
+    return Case(name, DiceOptions(**fields), shape, label, weighted, label_size)
 
 
 DENSE: Dict[str, Any] = dict(sparse_label=False)
 SIGMOID: Dict[str, Any] = dict(activation='sigmoid', sparse_label=False)
+RESIZE: Dict[str, Any] = dict(resize='bilinear')
 GENERALISED: Dict[str, Any] = dict(pool_classes=True, class_weights='inverse_square')
 
 CASES: List[Case] = [
@@ -250,6 +257,38 @@ CASES: List[Case] = [
     _case('focal', gamma=2.0),
     _case('focal tversky', gamma=0.75, alpha=0.3, beta=0.7),
     _case('focal perfect empty', gamma=0.75, label='all_ignored', ignore_label=IGNORE),
+    # another size than the label's
+    _case('resize to the same size', **RESIZE),
+    _case('resize up', label_size=(11, 9), **RESIZE),
+    _case('resize down', shape=(2, 4, 9, 11), label_size=(5, 6), **RESIZE),
+    _case('resize one axis up and one down', label_size=(9, 4), **RESIZE),
+    _case('resize one axis', label_size=(5, 13), weighted=True, **RESIZE),
+    _case('resize a signal', shape=(3, 2, 7), label_size=(18,), **RESIZE),
+    _case('resize a volume', shape=(2, 3, 3, 4, 2), label_size=(5, 7, 6), **RESIZE),
+    _case('resize four space axes', shape=(2, 3, 2, 3, 1, 2), label_size=(3, 4, 2, 3), **RESIZE),
+    _case('resize no space', shape=(5, 3), **RESIZE),
+    _case('resize from one pixel', shape=(2, 3, 1, 1), label_size=(4, 5), **RESIZE),
+    _case('resize to one pixel', shape=(3, 3, 4, 5), label_size=(1, 1), **RESIZE),
+    _case('resize from one row', shape=(2, 3, 1, 4), label_size=(6, 9), **RESIZE),
+    _case('resize ignored', label='ignored', label_size=(9, 11), ignore_label=IGNORE, **RESIZE),
+    _case('resize pixel weights', label_size=(9, 11), weighted=True, **RESIZE),
+    _case('resize one-hot', label='one_hot', label_size=(9, 11), **DENSE, **RESIZE),
+    _case('resize soft label l1', label='soft', label_size=(9, 11), overlap='l1', **DENSE,
+          **RESIZE),
+    _case('resize sigmoid soft ignored', label='soft_ignored', label_size=(9, 11), weighted=True,
+          ignore_label=IGNORE, **SIGMOID, **RESIZE),
+    _case('resize sigmoid binary index', shape=(3, 1, 5, 4), label_size=(8, 9),
+          activation='sigmoid', **RESIZE),
+    _case('resize none soft', label='soft', label_size=(9, 11), activation='none', exponent=2.0,
+          **DENSE, **RESIZE),
+    _case('resize channels last', axis=-1, label_size=(9, 11), weighted=True, **RESIZE),
+    _case('resize channels last dense', axis=3, label='soft', label_size=(9, 11), **DENSE,
+          **RESIZE),
+    _case('resize channels in the middle', axis=2, label_size=(9, 11), weighted=True, **RESIZE),
+    _case('resize channels before the last', axis=-2, label_size=(9, 11), **RESIZE),
+    _case('resize generalised batch', label='absent', label_size=(9, 11), batch_dice=True,
+          include_background=False, **GENERALISED, **RESIZE),
+    _case('resize per class', label_size=(9, 11), class_reduction='none', form='log', **RESIZE),
     # several at once
     _case('everything', shape=(3, 5, 4, 3, 2), label='ignored', weighted=True,
           ignore_label=IGNORE, batch_dice=True, alpha=0.4, beta=0.8, exponent=2.0, smooth=0.3,

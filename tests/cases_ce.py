@@ -1,14 +1,14 @@
 """The rows of the table of cases that have a cross-entropy; see cases.py."""
 from typing import Any, List, Tuple
 
-from cases import DENSE, GENERALISED, IGNORE, SIGMOID, Case
+from cases import DENSE, GENERALISED, IGNORE, RESIZE, SIGMOID, Case
 
 from soft_dice import DiceCEOptions
 
 
 def _case(name: str, shape: Tuple[int, ...] = (2, 4, 5, 6), label: str = 'index',
-          weighted: bool = False, **fields: Any) -> Case:
-    return Case(f'ce {name}', DiceCEOptions(**fields), shape, label, weighted)
+          weighted: bool = False, label_size: Tuple[int, ...] = (), **fields: Any) -> Case:
+    return Case(f'ce {name}', DiceCEOptions(**fields), shape, label, weighted, label_size)
 
 
 BINARY = dict(shape=(3, 1, 5, 4), activation='sigmoid')
@@ -83,6 +83,14 @@ CE_CASES: List[Case] = [
     _case('focal sigmoid 0.5', ce_gamma=0.5, label='multilabel', **SIGMOID),
     _case('focal sigmoid 1', ce_gamma=1.0, weighted=True, **BINARY),
     _case('focal sigmoid 2', ce_gamma=2.0, label='soft', label_smoothing=0.2, **SIGMOID),
+    # another size than the label's
+    _case('resize up', label_size=(11, 9), weighted=True, **RESIZE),
+    _case('resize pixels', label_size=(3, 9), ce_normalization='pixels', **RESIZE),
+    _case('resize channels last ignored', axis=-1, label='ignored', label_size=(9, 11),
+          ignore_label=IGNORE, ce_gamma=2.0, **RESIZE),
+    _case('resize volume sigmoid', shape=(2, 3, 3, 4, 2), label='soft_ignored',
+          label_size=(4, 5, 6), ignore_label=IGNORE, ce_normalization='pixels', **SIGMOID,
+          **RESIZE),
     # several at once
     _case('everything', shape=(3, 5, 4, 3, 2), label='ignored', weighted=True,
           ignore_label=IGNORE, batch_dice=True, alpha=0.4, beta=0.8, exponent=2.0, smooth=0.3,

@@ -34,7 +34,8 @@ def test_both_live_in_one_process(order):
 
 
 def test_public_names():
-    names = ['DiceOptions', 'soft_dice_loss', 'soft_dice_loss_vjp', 'soft_dice_score', 'hard_dice']
+    names = ['DiceOptions', 'soft_dice_loss', 'soft_dice_loss_vjp', 'soft_dice_score', 'hard_dice',
+             'DiceCEOptions', 'dice_ce_loss', 'dice_ce_loss_vjp']
     assert set(names) <= set(soft_dice.__all__)
     for name in soft_dice.__all__:
         assert getattr(soft_dice, name).__doc__

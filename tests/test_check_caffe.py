@@ -207,7 +207,13 @@ def test_our_layer_is_right(pred, label, param_str, kind):
 @pytest.mark.parametrize('path', sorted(glob.glob('prototxt_examples/*.prototxt')),
                          ids=os.path.basename)
 def test_the_example_nets_are_right(path):
-    assert bad(check_net(path)) == {}
+    if 'deep_supervision' not in path:
+        assert bad(check_net(path)) == {}
+        return
+    assert bad(check_net(path, 'loss')) == {}
+    for layer in ('loss_2', 'loss_4'):  # which take labels of other sizes, as they should
+        found = check_net(path, layer, pred=(2, 3, 4, 4), label=(2, 1, 4, 4))
+        assert bad(found) == {'shapes': 'broadcast'}
 
 
 # In tests.

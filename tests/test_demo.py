@@ -17,6 +17,7 @@ from soft_dice import DiceOptions, hard_dice
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ROOT / 'prototxt_examples' / 'brain_unet'
+EXAMPLES = {'brain_unet/train_val': training.UNET, 'vnet_3d/train': training.VNET}
 
 
 def test_slices():
@@ -61,15 +62,18 @@ def test_both_networks_are_the_same():
         assert blobs == weights
 
 
-def test_both_have_the_same_loss_and_schedule():
-    text = (FILES / 'train_val.prototxt').read_text()
-    param_str = re.search(r'layer: "SoftDiceLossLayer"\s+param_str: \'(.*?)\'', text).group(1)
-    assert DiceOptions.from_param_str(param_str) == training.LOSS
-    solver = (FILES / 'solver.prototxt').read_text()
+@pytest.mark.parametrize('name', EXAMPLES)
+def test_both_have_the_same_loss_and_schedule(name):
+    path, schedule = ROOT / 'prototxt_examples' / f'{name}.prototxt', EXAMPLES[name]
+    param_str = re.search(r'layer: "SoftDiceLossLayer"\s+param_str: \'(.*?)\'', path.read_text())
+    assert DiceOptions.from_param_str(param_str.group(1)) == schedule.loss
+    assert f'"part": "train", "batch_size": {schedule.batch_size}' in path.read_text()
+    solver = path.with_name('solver.prototxt').read_text()
     said = dict(re.findall(r'^(\w+): (\S+)', solver, flags=re.MULTILINE))
-    assert float(said['base_lr']) == training.LEARNING_RATE
-    assert float(said['power']) == training.POWER
-    assert int(said['max_iter']) == training.STEPS
+    assert float(said['base_lr']) == schedule.learning_rate
+    assert float(said['power']) == schedule.power
+    assert int(said['max_iter']) == schedule.steps
+    assert int(said['test_interval']) == schedule.test_every
 
 
 def test_demo_runs(tmp_path, capsys):
@@ -84,13 +88,15 @@ def test_demo_runs(tmp_path, capsys):
     assert all(re.search(rf'^{name} +0\.\d+ +0\.\d+ +0\.\d+$', out, re.M) for name in brain.CLASSES)
 
 
-def test_plain_caffe_command(tmp_path):
-    solver = (FILES / 'solver.prototxt').read_text()
+@pytest.mark.parametrize('name', EXAMPLES)
+def test_plain_caffe_command(name, tmp_path):
+    solver = (ROOT / 'prototxt_examples' / name).with_name('solver.prototxt').read_text()
     solver = re.sub(r'max_iter: \d+', 'max_iter: 3', solver)
     solver = re.sub(r'test_iter.*|test_interval.*|snapshot_prefix.*', '', solver)
     path = tmp_path / 'solver.prototxt'
     path.write_text(re.sub('display: .*', 'display: 1', solver)
-                    + '\ntest_iter: 1 test_interval: 3 snapshot_after_train: false')
+                    + '\ntest_iter: 1 test_interval: 3 test_initialization: false '
+                    'snapshot_after_train: false')
     command = os.path.join(os.path.dirname(sys.executable), 'caffe')
     done = subprocess.run([command if os.path.exists(command) else 'caffe', 'train', '-solver',
                            str(path)], cwd=str(ROOT), stderr=subprocess.STDOUT,
@@ -112,7 +118,7 @@ def test_bad_arguments(arguments, message, capsys):
 def test_without_nilearn(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(brain.importlib.util, 'find_spec', lambda name: None)
     brain.load.cache_clear()
-    brain._template.cache_clear()
+    brain.template.cache_clear()
     assert main(['--out', str(tmp_path)]) == 2
     assert 'nilearn, which is not installed' in capsys.readouterr().err.replace('\n', ' ')
 

@@ -9,6 +9,7 @@ from tolerances import TOLERANCE
 
 from soft_dice import DiceOptions, HardCounts, hard_counts, hard_dice
 from soft_dice.metrics import HardRules, Tally
+from soft_dice.resize import resize
 
 pytestmark = pytest.mark.usefixtures('implementation')
 
@@ -38,6 +39,16 @@ def counted(pred, label, classes=4, ignored=None):
 
 
 # --- classes that are decided already ------------------------------------------------------------
+
+def test_a_prediction_of_another_size_is_decided_at_the_label_s():
+    small = np.random.RandomState(3).standard_normal((2, 4, 3, 5))
+    label = np.random.RandomState(4).randint(0, 4, (2, 7, 9))
+    large, _ = resize(small, (2, 4, 7, 9))
+    options = DiceOptions(resize='bilinear')
+    assert hard_counts(small, label, options) == hard_counts(large, label)
+    with pytest.raises(ValueError, match="resize='bilinear' interpolates"):
+        hard_counts(small, label)
+
 
 def test_counts_by_hand():
     pred = np.array([[0, 1, 1], [2, 0, 0]])

@@ -430,7 +430,7 @@ def test_the_gradient_can_be_added_to_what_is_there():
     results = []
     for first, add in ((np.zeros_like(pred), 0), (start.copy(), 1)):
         KERNELS.function('gradient')(ctypes.byref(structure), ctypes.byref(settings),
-                                     d_counts.ctypes.data, first.ctypes.data, add)
+                                     d_counts.ctypes.data, None, first.ctypes.data, add)
         results.append(first)
     np.testing.assert_allclose(results[1] - start, results[0], atol=1e-6)
 

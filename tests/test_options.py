@@ -15,6 +15,7 @@ DEFAULTS = {
     'beta': 0.5, 'exponent': 1.0, 'overlap': 'product', 'smooth': 1e-5, 'smooth_dr': None,
     'class_weights': None, 'pool_classes': False, 'weight_normalization': 'classes',
     'class_reduction': 'mean', 'absent': 'count', 'form': 'one_minus', 'gamma': 1.0,
+    'resize': None,
 }
 
 

@@ -1,18 +1,21 @@
 """Every example net is loaded by real Caffe, stepped, and held to the reference."""
-import re
 from pathlib import Path
 
 import caffe
+import mxnet as mx
 import numpy as np
 import pytest
 from tolerances import TOLERANCE
 
+from caffe_layers import prototxt
+from gluon_dice import DeepSupervision, SoftDiceLoss
 from soft_dice import DiceOptions, soft_dice_loss_vjp
 from soft_dice.gradcheck import relative_error
 
 FOLDER = Path(__file__).resolve().parent.parent / 'prototxt_examples'
 FRAGMENTS = sorted(FOLDER.glob('*.prototxt'))
-NAMES = {'multiclass_softmax', 'binary_sigmoid', 'ignore_label', 'class_weights', 'volume_3d'}
+NAMES = {'multiclass_softmax', 'binary_sigmoid', 'ignore_label', 'class_weights', 'volume_3d',
+         'deep_supervision'}
 
 
 def fill(net, options, classes, rng):
@@ -30,25 +33,49 @@ def test_all_are_there():
     assert {path.stem for path in FRAGMENTS} == NAMES
 
 
+def losses_of(path):
+    """(score, top, weight, options) of each loss layer."""
+    for layer in prototxt.read(str(path)).layer:
+        if layer.type == 'Python':
+            yield (layer.bottom[0], layer.top[0], layer.loss_weight[0],
+                   DiceOptions.from_param_str(layer.python_param.param_str))
+
+
 @pytest.mark.parametrize('path', FRAGMENTS, ids=lambda path: path.stem)
 def test_example(path):
-    text = path.read_text()
-    param_str = re.search(r"param_str: '(.*?)'", text, flags=re.DOTALL)
-    options = DiceOptions.from_param_str(param_str.group(1) if param_str else '')
+    losses = list(losses_of(path))
     net = caffe.Net(str(path), caffe.TRAIN)
-    bottom = re.search(r'type: "Python".*?bottom: "(\w+)"', text, flags=re.DOTALL).group(1)
-    fill(net, options, net.blobs[bottom].shape[1], np.random.RandomState(0))
+    fill(net, losses[0][-1], net.blobs[losses[0][0]].shape[1], np.random.RandomState(0))
     net.forward()
     net.backward()
-    pred, label = net.blobs[bottom].data, net.blobs['label'].data
-    loss, vjp = soft_dice_loss_vjp(pred.astype('float64'), label, options)
-    assert relative_error(net.blobs['loss'].data, loss.mean()) <= TOLERANCE['loss, float32']
-    assert relative_error(net.blobs[bottom].diff, vjp(1 / len(loss))) \
-        <= TOLERANCE['gradient, float32']
+    for score, top, weight, options in losses:
+        pred, label = net.blobs[score].data, net.blobs['label'].data
+        loss, vjp = soft_dice_loss_vjp(pred.astype('float64'), label, options)
+        assert relative_error(net.blobs[top].data, loss.mean()) <= TOLERANCE['loss, float32']
+        assert relative_error(net.blobs[score].diff, vjp(weight / len(loss))) \
+            <= TOLERANCE['gradient, float32']
     weights = [blob for blobs in net.params.values() for blob in blobs]
     assert weights and all(np.abs(blob.diff).max() > 0 for blob in weights)
     for blob in weights:  # one step of gradient descent
         blob.data[...] -= 0.1 * blob.diff
-    before = float(net.blobs['loss'].data)
+    before = total(net, losses)
     net.forward()
-    assert float(net.blobs['loss'].data) < before
+    assert total(net, losses) < before
+
+
+def total(net, losses):
+    return sum(weight * float(net.blobs[top].data) for _, top, weight, _ in losses)
+
+
+def test_deep_supervision_is_gluon_s():
+    path = FOLDER / 'deep_supervision.prototxt'
+    losses = list(losses_of(path))
+    net = caffe.Net(str(path), caffe.TRAIN)
+    fill(net, DiceOptions(), 3, np.random.RandomState(0))
+    net.forward()
+    loss = DeepSupervision(SoftDiceLoss(resize='bilinear'))
+    value = loss([mx.nd.array(net.blobs[score].data) for score, *_ in losses],
+                 mx.nd.array(net.blobs['label'].data))
+    assert len(losses) == 3 and losses[0][-1] == DiceOptions()  # the finest has the label's size
+    assert relative_error(total(net, losses), value.mean().asscalar()) \
+        <= TOLERANCE['loss, float32']

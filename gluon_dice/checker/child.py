@@ -97,12 +97,12 @@ def _serve(tool: Any, connection: Connection, other_end: Connection) -> None:
         answer: Tuple[Optional[str], Any]
         try:
             answer = None, getattr(tool, method)(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # an exit of the loss's code is an answer too
             answer = describe(error, said.getvalue()), None
         connection.send(answer)
 
 
-def describe(error: Exception, said: str = '') -> str:
+def describe(error: BaseException, said: str = '') -> str:
     """The error in one line.
 
     said : what was printed: where a CustomOp raised, MXNet prints that error and raises its own.

@@ -10,12 +10,13 @@ import itertools
 import re
 import threading
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
 
 from soft_dice import native as kernels
+from soft_dice.ce_options import DiceCEOptions
 from soft_dice.native import build
 from soft_dice.options import DiceOptions
 
@@ -176,15 +177,32 @@ def count(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options: D
     ------
     MXNetError : shapes that do not match; when the result is read, a value that is not allowed.
     """
+    return Counts(*_outputs(F, pred, label, pixel_weight, options, batch_axis, arrays))
+
+
+def count_both(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options: DiceCEOptions,
+               batch_axis: int, arrays: bool) -> Tuple[Counts, Any, Any]:
+    """As :func:`count`, and of the cross-entropy E and W, each (N, 1); W has no gradient."""
+    weights = options.ce_class_weights or ()
+    *sums, loss, weight = _outputs(
+        F, pred, label, pixel_weight, options.dice, batch_axis, arrays, entropy=1,
+        entropy_weights=','.join(map(repr, weights)), smoothing=repr(options.label_smoothing),
+        gamma=repr(options.ce_gamma))
+    return Counts(*sums), F.expand_dims(loss, axis=1), F.expand_dims(weight, axis=1)
+
+
+def _outputs(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options: DiceOptions,
+             batch_axis: int, arrays: bool, **attributes: Any) -> Any:
+    """What the operator gives, with these attributes beside those that the options make."""
     inputs = [pred, label] + [pixel_weight] * (pixel_weight is not None)
     if batch_axis != 0:
         one_class = F.slice_axis(pred, axis=options.axis, begin=0, end=1)
         per_pixel = slice(1 if options.sparse_label else 2, None)
         inputs[per_pixel] = [F.reshape_like(each, one_class) for each in inputs[per_pixel]]
         inputs = [F.swapaxes(each, dim1=0, dim2=batch_axis) for each in inputs]
-    return Counts(*F.soft_dice_counts(
+    return F.soft_dice_counts(
         *inputs, activation=options.activation, overlap=options.overlap,
         exponent=repr(options.exponent), axis=options.axis,
         sparse_label=int(options.sparse_label),
         ignore_label='' if options.ignore_label is None else options.ignore_label,
-        weighted=int(pixel_weight is not None), zero_gradients=int(not arrays)))
+        weighted=int(pixel_weight is not None), zero_gradients=int(not arrays), **attributes)

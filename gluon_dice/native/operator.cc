@@ -1,11 +1,14 @@
 /* The kernels as an MXNet external operator: stage 1 is its forward, stage 3 its backward.
  *
  *   soft_dice_counts(pred, label[, pixel_weight]) -> intersection, pred_sum, label_sum
+ *                                                    [, entropy, entropy_weight]
  *
- * each (N, C) float64.  Attributes, all of them text: activation, overlap, exponent, axis,
+ * the former each (N, C) float64, the latter (N,), where the attribute entropy asks for them; the
+ * weight has no gradient.  Attributes, all of them text: activation, overlap, exponent, axis,
  * sparse_label, ignore_label (empty for none), weighted (whether there is a pixel_weight) and
  * zero_gradients (whether the gradients of label and pixel_weight are filled with zeros, or left
- * alone because nobody can read them).
+ * alone because nobody can read them).  Optional, as graphs without them have been exported: entropy,
+ * and with it entropy_weights (numbers with commas between them, or empty), smoothing and gamma.
  *
  * MXNet does not tell an external operator whether a gradient is to be written or added: it must be
  * used only where it is to be written (gluon_dice/native/__init__.py sees to that).
@@ -18,6 +21,7 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
@@ -78,14 +82,42 @@ bool flag(const Attributes &attributes, const char *name) {
   return text(attributes, name) != "0";
 }
 
-soft_dice_settings settings_of(const Attributes &attributes) {
-  soft_dice_settings settings{};
+bool wants_entropy(const Attributes &attributes) {
+  return attributes.count("entropy") && flag(attributes, "entropy");
+}
+
+size_t outputs_of(const Attributes &attributes) { return wants_entropy(attributes) ? 5 : 3; }
+
+std::vector<double> numbers(const Attributes &attributes, const char *name) {
+  std::vector<double> values;
+  std::istringstream text_of(text(attributes, name));
+  for (std::string value; std::getline(text_of, value, ',');) values.push_back(std::stod(value));
+  return values;
+}
+
+/* With what its pointer points to. */
+struct Settings : soft_dice_settings {
+  std::vector<double> weights;
+
+  Settings() : soft_dice_settings() {}
+  Settings(Settings &&) = default;
+};
+
+Settings settings_of(const Attributes &attributes) {
+  Settings settings;
   settings.activation = choice(attributes, "activation", {"softmax", "sigmoid", "none"});
   settings.overlap = choice(attributes, "overlap", {"product", "l1"});
   settings.dense_label = !flag(attributes, "sparse_label");
   settings.exponent = number(attributes, "exponent");
   settings.has_ignore = !text(attributes, "ignore_label").empty();
   if (settings.has_ignore) settings.ignore_label = number(attributes, "ignore_label");
+  settings.entropy = wants_entropy(attributes);
+  if (settings.entropy) {
+    settings.weights = numbers(attributes, "entropy_weights");
+    if (!settings.weights.empty()) settings.entropy_weights = settings.weights.data();
+    settings.smoothing = number(attributes, "smoothing");
+    settings.gamma = number(attributes, "gamma");
+  }
   return settings;
 }
 
@@ -143,6 +175,19 @@ void check_activation(const Attributes &attributes, unsigned classes) {
     refuse("activation='sigmoid' with index labels needs a prediction of one channel; use "
            "activation='softmax', or sparse_label=False with a label per class; got " +
            std::to_string(classes) + " classes");
+  }
+}
+
+void check_entropy(const Attributes &attributes, unsigned classes) {
+  if (!wants_entropy(attributes)) return;
+  const size_t given = numbers(attributes, "entropy_weights").size();
+  if (given && given != classes) {
+    refuse("ce_class_weights must have one number per class of pred, here " +
+           std::to_string(classes) + "; got " + std::to_string(given));
+  }
+  if (text(attributes, "activation") == "none") {
+    refuse("activation='none' leaves the cross-entropy without logits; use 'softmax' or 'sigmoid', "
+           "and a prediction before its activation");
   }
 }
 
@@ -234,11 +279,12 @@ MXReturnValue parse_attributes(const Attributes &attributes, int *inputs, int *o
   return guarded([&] {
     settings_of(attributes);
     *inputs = 2 + flag(attributes, "weighted");
-    *outputs = 3;
+    *outputs = static_cast<int>(outputs_of(attributes));
   });
 }
 
-MXReturnValue infer_type(const Attributes &, std::vector<int> *inputs, std::vector<int> *outputs) {
+MXReturnValue infer_type(const Attributes &attributes, std::vector<int> *inputs,
+                         std::vector<int> *outputs) {
   return guarded([&] {
     int &pred = inputs->at(0);
     if (pred == mxnet::ext::kFloat16) {
@@ -251,7 +297,7 @@ MXReturnValue infer_type(const Attributes &, std::vector<int> *inputs, std::vect
       }
       if (type < 0) type = mxnet::ext::kFloat32;  // as everywhere in MXNet
     }
-    outputs->assign(3, mxnet::ext::kFloat64);
+    outputs->assign(outputs_of(attributes), mxnet::ext::kFloat64);
   });
 }
 
@@ -262,6 +308,7 @@ MXReturnValue infer_shape(const Attributes &attributes, std::vector<Shape> *inpu
     if (!known(pred)) return;  // a later round knows more
     const int axis = class_axis(attributes, pred);
     check_activation(attributes, pred[axis]);
+    check_entropy(attributes, pred[axis]);
     const bool dense = !flag(attributes, "sparse_label");
     for (size_t i = 1; i < inputs->size(); ++i) {
       const Shape &shape = (*inputs)[i];
@@ -273,44 +320,52 @@ MXReturnValue infer_shape(const Attributes &attributes, std::vector<Shape> *inpu
                "; got " + written(shape));
       }
     }
-    outputs->assign(3, {pred[0], pred[axis]});
+    outputs->assign(outputs_of(attributes), {pred[0]});
+    for (size_t i = 0; i < 3; ++i) (*outputs)[i].push_back(pred[axis]);
   });
 }
 
 MXReturnValue forward(const Attributes &attributes, std::vector<MXTensor> *inputs,
                       std::vector<MXTensor> *outputs, const mxnet::ext::OpResource &) {
   return guarded([&] {
-    const soft_dice_settings settings = settings_of(attributes);
+    const Settings settings = settings_of(attributes);
     const auto operands = operands_of(attributes, *inputs, 0);
     const soft_dice_batch batch = batch_of(attributes, inputs->at(0), operands);
     const size_t size = batch.samples * batch.classes;
-    std::vector<double> counts(3 * size);
+    std::vector<double> counts(3 * size), entropy(2 * batch.samples);
     char message[512] = "the kernels have no memory";
-    if (count_kernel(&batch, &settings, counts.data(), message, sizeof message) != 0) {
+    if (count_kernel(&batch, &settings, counts.data(), entropy.data(), message, sizeof message)) {
       refuse(message);
     }
-    for (size_t i = 0; i < 3; ++i) {
-      if (outputs->at(i).data_ptr == nullptr) continue;
-      std::memcpy(outputs->at(i).data_ptr, &counts[i * size], size * sizeof(double));
+    const double *from = counts.data();
+    for (size_t i = 0; i < outputs->size(); ++i) {
+      const size_t numbers = i < 3 ? size : batch.samples;
+      if (i == 3) from = entropy.data();
+      void *to = outputs->at(i).data_ptr;
+      if (to) std::memcpy(to, from, numbers * sizeof(double));
+      from += numbers;
     }
   });
 }
 
-/* inputs: the derivatives of the three outputs, the inputs of forward, its outputs. */
+/* inputs: the derivatives of the outputs, the inputs of forward, its outputs. */
 MXReturnValue backward(const Attributes &attributes, std::vector<MXTensor> *inputs,
                        std::vector<MXTensor> *outputs, const mxnet::ext::OpResource &) {
   return guarded([&] {
-    const soft_dice_settings settings = settings_of(attributes);
-    const auto operands = operands_of(attributes, *inputs, 3);
-    const soft_dice_batch batch = batch_of(attributes, inputs->at(3), operands);
+    const Settings settings = settings_of(attributes);
+    const size_t derivatives = outputs_of(attributes);
+    const auto operands = operands_of(attributes, *inputs, derivatives);
+    const soft_dice_batch batch = batch_of(attributes, inputs->at(derivatives), operands);
     const size_t size = batch.samples * batch.classes;
     std::vector<double> d_counts(2 * size);
     for (size_t i = 0; i < 2; ++i) {
       std::memcpy(&d_counts[i * size], inputs->at(i).data_ptr, size * sizeof(double));
     }
+    const void *d_entropy = settings.entropy ? inputs->at(3).data_ptr : nullptr;
     if (void *gradient = outputs->at(0).data_ptr) {
       prefer_huge_pages(gradient, bytes_of(outputs->at(0)));
-      if (gradient_kernel(&batch, &settings, d_counts.data(), gradient, 0) != 0) {
+      if (gradient_kernel(&batch, &settings, d_counts.data(),
+                          static_cast<const double *>(d_entropy), gradient, 0) != 0) {
         refuse("the kernels have no memory");
       }
     }

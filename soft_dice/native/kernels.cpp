@@ -116,8 +116,9 @@ using namespace soft_dice;
 extern "C" {
 
 int soft_dice_count(const soft_dice_batch *batch, const soft_dice_settings *settings,
-                    double *counts, char *message, size_t message_size) {
-  const int64_t chunks = batch->samples * chunks_per_sample(*batch), each = 3 * batch->classes;
+                    double *counts, double *entropy, char *message, size_t message_size) {
+  const int64_t chunks = batch->samples * chunks_per_sample(*batch);
+  const int64_t of_counts = 3 * batch->classes, each = of_counts + 2;
   const InstructionSet &code = *in_use().load();
   const Memory memory(chunks * each * sizeof(double));
   double *partial = static_cast<double *>(memory.start);
@@ -130,20 +131,24 @@ int soft_dice_count(const soft_dice_batch *batch, const soft_dice_settings *sett
   if (!good) return describe_fault(*batch, *settings, message, message_size), 1;
   const int64_t of_sum = batch->samples * batch->classes;
   std::fill_n(counts, 3 * of_sum, 0.0);
+  if (settings->entropy) std::fill_n(entropy, 2 * batch->samples, 0.0);
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    const int64_t first = chunk / chunks_per_sample(*batch) * batch->classes;
-    for (int64_t i = 0; i < each; ++i)
-      counts[i / batch->classes * of_sum + first + i % batch->classes] +=
-          partial[chunk * each + i];
+    const int64_t sample = chunk / chunks_per_sample(*batch), first = sample * batch->classes;
+    const double *const sums = partial + chunk * each;
+    for (int64_t i = 0; i < of_counts; ++i)
+      counts[i / batch->classes * of_sum + first + i % batch->classes] += sums[i];
+    for (int64_t i = 0; settings->entropy && i < 2; ++i)
+      entropy[i * batch->samples + sample] += sums[of_counts + i];
   }
   return 0;
 }
 
 int soft_dice_gradient(const soft_dice_batch *batch, const soft_dice_settings *settings,
-                       const double *d_counts, void *gradient, int32_t add) {
+                       const double *d_counts, const double *d_entropy, void *gradient,
+                       int32_t add) {
   const InstructionSet &code = *in_use().load();
   const auto work = [&](const Chunk &chunk, int64_t) {
-    code.gradient(chunk, d_counts, gradient, add != 0);
+    code.gradient(chunk, d_counts, d_entropy, gradient, add != 0);
   };
   return for_each_chunk(*batch, *settings, code, work) ? 0 : 2;
 }

@@ -5,7 +5,9 @@ from typing import Any, Callable, List, Optional, Tuple
 
 import numpy as np
 
+from ..ce_options import DiceCEOptions
 from ..counts import Counts
+from ..entropy import EntropySums
 from ..inputs import check_batch
 from ..options import DiceOptions
 from .build import locate_kernels
@@ -33,9 +35,12 @@ class Settings(ctypes.Structure):
 
     _fields_ = [*((name, ctypes.c_int32) for name in ('activation', 'overlap', 'dense_label',
                                                       'has_ignore')),
-                ('ignore_label', ctypes.c_double), ('exponent', ctypes.c_double)]
+                ('ignore_label', ctypes.c_double), ('exponent', ctypes.c_double),
+                ('entropy', ctypes.c_int32), ('entropy_weights', ctypes.POINTER(ctypes.c_double)),
+                ('smoothing', ctypes.c_double), ('gamma', ctypes.c_double)]
 
 
+Arrays = Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]
 CountsVJP = Callable[..., np.ndarray]
 
 
@@ -48,8 +53,8 @@ class Library:
         self._functions = ctypes.CDLL(path)
         for name in ('instruction_sets', 'instruction_set'):
             self.function(name).restype = ctypes.c_char_p
-        self.function('count').argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_size_t]
-        self.function('gradient').argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_int32]
+        self.function('count').argtypes = [ctypes.c_void_p] * 5 + [ctypes.c_size_t]
+        self.function('gradient').argtypes = [ctypes.c_void_p] * 5 + [ctypes.c_int32]
 
     def function(self, name: str) -> Any:
         """soft_dice_<name>, for those who hand it on."""
@@ -78,29 +83,47 @@ class Library:
     def count(self, pred: np.ndarray, label: np.ndarray, options: DiceOptions,
               pixel_weight: Optional[np.ndarray] = None) -> Tuple[Counts, CountsVJP]:
         """As :func:`soft_dice.stages.count`."""
-        pred, label, pixel_weight = check_batch(pred, label, options, pixel_weight)
-        pred, label = _readable(pred), _readable(label)
-        pixel_weight = None if pixel_weight is None else _readable(pixel_weight)
-        arrays = pred, label, pixel_weight
-        batch, settings = _batch(options, *arrays), _settings(options)
-        sums = np.empty((3, batch.samples, batch.classes))
+        counts, _, vjp = self._run(options, _settings(options),
+                                   _arrays(pred, label, options, pixel_weight))
+
+        def counts_vjp(d_intersection: np.ndarray, d_pred_sum: np.ndarray,
+                       out: Optional[np.ndarray] = None) -> np.ndarray:
+            return vjp(d_intersection, d_pred_sum, None, out)
+
+        return counts, counts_vjp
+
+    def count_both(self, pred: np.ndarray, label: np.ndarray, options: DiceCEOptions,
+                   pixel_weight: Optional[np.ndarray] = None
+                   ) -> Tuple[Counts, EntropySums, CountsVJP]:
+        """As :func:`soft_dice.stages.count_both`."""
+        arrays = _arrays(pred, label, options.dice, pixel_weight)
+        options.resolve(arrays[0].shape[options.dice.axis])  # as many weights as classes
+        return self._run(options.dice, _both_settings(options), arrays)
+
+    def _run(self, options: DiceOptions, settings: Settings, arrays: Arrays
+             ) -> Tuple[Counts, EntropySums, CountsVJP]:
+        batch = _batch(options, *arrays)
+        sums, entropy = np.empty((3, batch.samples, batch.classes)), np.zeros((2, batch.samples))
         message = ctypes.create_string_buffer(MESSAGE_SIZE)
         _check(self.function('count')(ctypes.byref(batch), ctypes.byref(settings),
-                                      sums.ctypes.data, message, MESSAGE_SIZE), message)
+                                      sums.ctypes.data, entropy.ctypes.data, message,
+                                      MESSAGE_SIZE), message)
 
         def vjp(d_intersection: np.ndarray, d_pred_sum: np.ndarray,
-                out: Optional[np.ndarray] = None) -> np.ndarray:
+                d_entropy: Optional[np.ndarray], out: Optional[np.ndarray] = None) -> np.ndarray:
             pred = arrays[0]  # and keeps alive all three, into which the batch points
             d_counts = np.array([d_intersection, d_pred_sum], dtype=np.float64)
+            d_loss = None if d_entropy is None else np.array(d_entropy, dtype=np.float64)
             gradient = np.empty_like(pred) if out is None or not _fits(out, pred) else out
             _check(self.function('gradient')(ctypes.byref(batch), ctypes.byref(settings),
-                                             d_counts.ctypes.data, gradient.ctypes.data, 0),
-                   message)
+                                             d_counts.ctypes.data,
+                                             None if d_loss is None else d_loss.ctypes.data,
+                                             gradient.ctypes.data, 0), message)
             if out is not None and out is not gradient:
                 out[...] = gradient
             return gradient if out is None else out
 
-        return Counts(*sums), vjp
+        return Counts(*sums), EntropySums(*entropy), vjp
 
 
 @functools.lru_cache(maxsize=None)
@@ -113,6 +136,14 @@ def load() -> Tuple[Optional[Library], str]:
         return Library(str(path)), reason
     except (OSError, AttributeError) as error:
         return None, f'the library of the kernels cannot be loaded ({error})'
+
+
+def _arrays(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
+            pixel_weight: Optional[np.ndarray]) -> Arrays:
+    """The three, checked but for their values, as the kernels read them."""
+    pred, label, pixel_weight = check_batch(pred, label, options, pixel_weight)
+    return (_readable(pred), _readable(label),
+            None if pixel_weight is None else _readable(pixel_weight))
 
 
 def _readable(array: np.ndarray) -> np.ndarray:
@@ -146,6 +177,15 @@ def _settings(options: DiceOptions) -> Settings:
     return Settings(activation=ACTIVATIONS[options.activation], overlap=OVERLAPS[options.overlap],
                     dense_label=not options.sparse_label, has_ignore=ignore is not None,
                     ignore_label=ignore or 0, exponent=options.exponent)
+
+
+def _both_settings(options: DiceCEOptions) -> Settings:
+    settings, weights = _settings(options.dice), options.ce_class_weights
+    settings.entropy = 1
+    settings.smoothing, settings.gamma = options.label_smoothing, options.ce_gamma
+    if weights is not None:  # ctypes keeps the array alive
+        settings.entropy_weights = (ctypes.c_double * len(weights))(*weights)
+    return settings
 
 
 def _check(status: int, message: ctypes.Array) -> None:

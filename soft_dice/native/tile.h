@@ -17,10 +17,12 @@ struct Chunk {
 struct InstructionSet {
   const char *name;
   size_t (*scratch_bytes)(const soft_dice_batch &);
-  // Adds to counts (3, classes); false where a value is not allowed, wherever it is.
-  bool (*count)(const Chunk &, double *counts);
-  // d_counts (2, samples, classes) and gradient as in kernels.h.
-  void (*gradient)(const Chunk &, const double *d_counts, void *gradient, bool add);
+  // Adds to sums: the counts (3, classes) and, where it is wanted, the cross-entropy (2); false where
+  // a value is not allowed, wherever it is.
+  bool (*count)(const Chunk &, double *sums);
+  // All as in kernels.h.
+  void (*gradient)(const Chunk &, const double *d_counts, const double *d_entropy, void *gradient,
+                   bool add);
 };
 
 extern const InstructionSet baseline, avx2, avx512;  // the latter two on x86 only

@@ -61,7 +61,7 @@ template <class V> SOFT_DICE_INLINE V absolute(V a) { return a < 0 ? -a : a; }
 
 // exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2.  Adding and taking away 1.5 2^23 (2^52)
 // rounds, and leaves n in the low bits on the way.  0 below the smallest normal number; x may be at
-// most Limits::exponent.  NaN stays NaN, because 2^n is multiplied, not added to the exponent's bits.
+// most 88 (709).  NaN stays NaN, because 2^n is multiplied, not added to the exponent's bits.
 SOFT_DICE_INLINE VF exponential(VF x) {
   const float magic = 12582912.0f;
   VF shifted = x * 1.44269504088896341f + magic;
@@ -110,19 +110,24 @@ SOFT_DICE_INLINE VD exponential(VD x) {
   return x < -708.3 ? VD{} : y;
 }
 
-// log(x) for normal x > 0: x = 2^e (1 + f), 1 + f in [sqrt(1/2), sqrt(2)), and with s = f / (2 + f)
-// log(1 + f) = 2 s + 2/3 s^3 + 2/5 s^5 ... (the polynomials are FreeBSD's e_log.c and e_logf.c).
-SOFT_DICE_INLINE VF logarithm(VF x) {
+// A normal x > 0 as 2^e (1 + f), 1 + f in [sqrt(1/2), sqrt(2)); and l = log(1 + f) in two parts, whose
+// larger is f: with s = f / (2 + f) it is 2 s + 2/3 s^3 + 2/5 s^5 ... (the polynomials are FreeBSD's
+// e_log.c and e_logf.c).
+template <class V> struct Split {
+  V e, f, less;  // l = f - less
+};
+
+SOFT_DICE_INLINE Split<VF> split(VF x) {
   IF shifted = (IF)x - 0x3f3504f3;
   VF e = __builtin_convertvector(shifted >> 23, VF);
   VF f = (VF)((shifted & 0x7fffff) + 0x3f3504f3) - 1.0f;
   VF s = f / (2.0f + f), z = s * s, half = 0.5f * f * f;
   VF rest = z * (z * (z * (z * 0.24279078841f + 0.28498786688f) + 0.40000972152f)
                  + 0.66666662693f);
-  return e * 6.9313812256e-1f + (f - (half - (s * (half + rest) + e * 9.0580006145e-6f)));
+  return {e, f, half - s * (half + rest)};
 }
 
-SOFT_DICE_INLINE VD logarithm(VD x) {
+SOFT_DICE_INLINE Split<VD> split(VD x) {
   ID shifted = (ID)x - 0x3fe6a09e667f3bcdLL;
   VD e = __builtin_convertvector(shifted >> 52, VD);
   VD f = (VD)((shifted & 0xfffffffffffffLL) + 0x3fe6a09e667f3bcdLL) - 1.0;
@@ -131,29 +136,79 @@ SOFT_DICE_INLINE VD logarithm(VD x) {
                                      + 1.818357216161805012e-01) + 2.222219843214978396e-01)
                            + 2.857142874366239149e-01) + 3.999999999940941908e-01)
                  + 6.666666666666735130e-01);
-  return e * 6.93147180369123816490e-01
-         + (f - (half - (s * (half + rest) + e * 1.90821492927058770002e-10)));
+  return {e, f, half - s * (half + rest)};
 }
 
-// The smallest and largest normal number, and the largest x of exponential(x).
+// The smallest and largest normal number, those of their e, what rounds (see exponential()), and the
+// parts of log 2, of which the larger has so few bits that its product with any e is exact.
 template <class T> struct Limits;
 
 template <> struct Limits<float> {
-  static constexpr float smallest = 1.17549435e-38f, largest = 3.40282347e38f, exponent = 88.3f;
+  static constexpr float smallest = 1.17549435e-38f, largest = 3.40282347e38f,
+                         least_exponent = -126, most_exponent = 127, magic = 12582912,
+                         log2_high = 6.9313812256e-1f, log2_low = 9.0580006145e-6f;
 };
 
 template <> struct Limits<double> {
   static constexpr double smallest = 2.2250738585072014e-308, largest = 1.7976931348623157e308,
-                          exponent = 709.4;
+                          least_exponent = -1022, most_exponent = 1023, magic = 6755399441055744,
+                          log2_high = 6.93147180369123816490e-1,
+                          log2_low = 1.90821492927058770002e-10;
 };
 
-// x^k, k > 0, for x >= 0; what is NaN or infinite stays so.
+// log(x) for normal x > 0.
+template <class T, class V = typename Vector<T>::V> SOFT_DICE_INLINE V logarithm(V x) {
+  const Split<V> parts = split(x);
+  return parts.e * Limits<T>::log2_high + (parts.f - (parts.less - parts.e * Limits<T>::log2_low));
+}
+// log(1 + x) for x >= 0, of u = 1 + x and 1 / u: what u lost in rounding is put back.  NaN stays NaN.
+template <class T, class V = typename Vector<T>::V>
+SOFT_DICE_INLINE V logarithm_above(V x, V u, V inverse) {
+  return logarithm<T>(u) + (u >= 2 ? V{} : (x - (u - 1)) * inverse);
+}
+
+// 2^n for whole n of a normal result.
+SOFT_DICE_INLINE VF power_of_two(VF n) {
+  return (VF)(((IF)(n + Limits<float>::magic) << 23) + 0x3f800000);
+}
+
+SOFT_DICE_INLINE VD power_of_two(VD n) {
+  return (VD)(((ID)(n + Limits<double>::magic) << 52) + 0x3ff0000000000000LL);
+}
+
+// The leading bits of k: so few that their product with any e is exact.
+SOFT_DICE_INLINE float leading(float k) {
+  int32_t bits;
+  memcpy(&bits, &k, sizeof k);
+  bits &= ~0xfff;
+  memcpy(&k, &bits, sizeof k);
+  return k;
+}
+
+SOFT_DICE_INLINE double leading(double k) {
+  int64_t bits;
+  memcpy(&bits, &k, sizeof k);
+  bits &= ~0xfffffLL;
+  memcpy(&k, &bits, sizeof k);
+  return k;
+}
+
+// x^k, k > 0, for x >= 0; what is NaN or infinite stays so.  0 below the smallest normal number.
+//
+// With k = high + low it is 2^n exp((high e - n + low e) log 2 + k l), n the whole number nearest to
+// log2(x^k): high e - n is exact, so that however small the power is its digits are right.
 template <class T, class V = typename Vector<T>::V> SOFT_DICE_INLINE V power(V x, T k) {
   typedef Limits<T> limits;
-  const V exponent = k * logarithm(x);
-  V y = exponential(exponent);
-  y = exponent > limits::exponent ? V{} + __builtin_inff() : y;
-  y = x < limits::smallest ? V{} : y;
+  k = k < T(1e30) ? k : T(1e30);  // so that no product below is infinite
+  const T high = leading(k), log2 = T(0.693147180559945309417);
+  const Split<V> parts = split(x);
+  const V l = parts.f - parts.less, whole = high * parts.e, n = whole + k * l / log2;
+  V near = n < limits::least_exponent ? splat(limits::least_exponent) : n;
+  near = near > limits::most_exponent ? splat(limits::most_exponent) : near;
+  near = near + limits::magic - limits::magic;
+  V y = exponential((whole - near + (k - high) * parts.e) * log2 + k * l) * power_of_two(near);
+  y = n > limits::most_exponent + T(0.5) ? V{} + __builtin_inff() : y;
+  y = n < limits::least_exponent || x < limits::smallest ? V{} : y;
   return x <= limits::largest ? y : x;
 }
 

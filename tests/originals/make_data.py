@@ -5,6 +5,8 @@
 It is no test: it writes data.npz, which tests/test_presets.py holds every backend to.  Each entry
 is one loss of one package on one seeded input: the scalar the package returns, and its gradient
 with respect to the logits.  Everything is computed in float64 where the package allows.
+
+And it writes resize.npz, for tests/test_resize.py: torch's interpolation, and a loss with it.
 """
 import importlib.metadata
 import importlib.util
@@ -17,6 +19,11 @@ import numpy as np
 import torch
 
 IGNORE = 255
+RESIZED = [((2, 3, 7), (18,)), ((2, 3, 11), (4,)), ((1, 2, 1), (5,)), ((1, 2, 6), (1,)),
+           ((2, 3, 5, 4), (9, 11)), ((2, 3, 9, 11), (5, 4)), ((1, 2, 5, 8), (10, 3)),
+           ((1, 2, 8, 8), (16, 16)), ((1, 3, 1, 4), (6, 4)), ((2, 2, 7, 7), (1, 13)),
+           ((1, 1, 37, 41), (149, 83)), ((2, 2, 3, 4, 5), (7, 9, 6)), ((1, 2, 6, 5, 7), (3, 9, 7)),
+           ((1, 2, 1, 3, 3), (4, 1, 5))]
 SHAPES = {'image': (2, 4, 9, 8), 'one sample': (1, 3, 7, 5), 'volume': (2, 3, 4, 3, 5),
           'many classes': (3, 11, 8, 8)}
 
@@ -250,11 +257,59 @@ def single(preset, changes, loss):
             or ('ce_gamma' in changes and not isinstance(loss, smp.FocalLoss)))
 
 
+def f_score_loss(pred, target, beta):
+    """1 - F-beta over the batch, as the U-Net trainings of many Keras and PyTorch repositories have
+    it (bubbliiiing/unet-pytorch, Dice_loss): written anew, with their terms and their smooth.
+
+    target (N, H, W, C + 1): one-hot, with a last channel for the pixels to ignore.  These have no
+    class, but their predictions count as false positives.
+    """
+    pred = torch.nn.functional.interpolate(pred, size=target.shape[1:3], mode='bilinear',
+                                           align_corners=True)
+    p, g = softmax(pred), target[..., :-1].permute(0, 3, 1, 2)
+    tp, p_sum, g_sum = (each.sum((0, 2, 3)) for each in (p * g, p, g))
+    weighted = (1 + beta ** 2) * tp
+    errors = beta ** 2 * (g_sum - tp) + (p_sum - tp)
+    return 1 - ((weighted + 1e-5) / (weighted + errors + 1e-5)).mean()
+
+
 def evaluate(loss, pred, label):
     pred = torch.tensor(pred, requires_grad=True)
     value = loss(pred, torch.tensor(label))
     value.backward()
     return value.item(), pred.grad.numpy()
+
+
+def save(name, about, arrays):
+    """Returns a remark about the file."""
+    packages = ('torch', 'monai', 'segmentation_models_pytorch', 'nnunetv2')
+    about['versions'] = {name: importlib.metadata.version(name) for name in packages}
+    path = Path(__file__).with_name(name)
+    np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)
+    return f'{path.name}, {path.stat().st_size / 1e6:.1f} MB, from {about["versions"]}'
+
+
+def interpolations(rng):
+    """About, and arrays: values (N, C, ...) of one size and of another, upstream and gradient."""
+    modes = {3: 'linear', 4: 'bilinear', 5: 'trilinear'}
+    arrays, losses = {}, []
+    for number, (shape, size) in enumerate(RESIZED):
+        pred = torch.tensor(rng.standard_normal(shape), requires_grad=True)
+        upstream = torch.tensor(rng.standard_normal(shape[:2] + size))
+        resized = torch.nn.functional.interpolate(pred, size=size, mode=modes[len(shape)],
+                                                  align_corners=True)
+        resized.backward(upstream)
+        for name, each in (('pred', pred.detach()), ('upstream', upstream),
+                           ('resized', resized.detach()), ('gradient', pred.grad)):
+            arrays[f'{name}{number}'] = each.numpy()
+    for number, (beta, size) in enumerate([(1, (9, 11)), (2, (16, 13)), (0.5, (4, 3))]):
+        pred = 2 * rng.standard_normal((2, 3, 6, 5))
+        target = np.eye(4)[rng.integers(0, 4, (2,) + size)]
+        loss, gradient = evaluate(lambda p, g: f_score_loss(p, g, beta), pred, target)
+        losses.append(dict(beta=beta, loss=loss))
+        for name, each in (('pred', pred), ('target', target), ('gradient', gradient)):
+            arrays[f'loss_{name}{number}'] = each
+    return dict(interpolations=len(RESIZED), losses=losses), arrays
 
 
 def inputs():
@@ -281,6 +336,8 @@ def inputs():
 
 
 def main():
+    about, arrays = interpolations(np.random.default_rng(20261122))
+    print(len(RESIZED), 'interpolations in', save('resize.npz', about, arrays))
     arrays, entries = {}, []
     for number, (name, pred, label, losses) in enumerate(inputs()):
         arrays[f'pred{number}'], arrays[f'label{number}'] = pred, label
@@ -290,13 +347,8 @@ def main():
                 arrays[f'gradient{len(entries)}'] = gradient
                 entries.append(dict(options=options, preset=preset, changes=changes, input=number,
                                     loss=value, name=name, single=single(preset, changes, loss)))
-    packages = ('torch', 'monai', 'segmentation_models_pytorch', 'nnunetv2')
-    about = dict(entries=entries, versions={name: importlib.metadata.version(name)
-                                            for name in packages})
-    path = Path(__file__).with_name('data.npz')
-    np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)
-    print(f'{len(entries)} losses on {number + 1} inputs in {path.name}, '
-          f'{path.stat().st_size / 1e6:.1f} MB, from {about["versions"]}')
+    print(len(entries), 'losses on', number + 1, 'inputs in',
+          save('data.npz', dict(entries=entries), arrays))
 
 
 if __name__ == '__main__':

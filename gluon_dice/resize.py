@@ -1,0 +1,154 @@
+"""Predictions and labels of different sizes, in F operators, after soft_dice.resize.
+
+A Symbol has no shape, not even a number of axes.  What is done to each space axis is then done to
+arrays that were brought to a fixed number of axes by some of size 1.  BilinearResize2D is not used:
+it computes places in float32, and is wrong by 1e-5 from 300 to 1000 points.
+"""
+from typing import Any, List, NamedTuple, Optional
+
+from soft_dice.options import DiceOptions
+
+from .compat import arange_like
+
+SPACE_AXES = 4  # in a graph; MXNet's operators in MKL-DNN take no more than six axes
+
+
+class Frame(NamedTuple):
+    """How the axes of a prediction stand.
+
+    axis, batch_axis : of its classes and samples; axis is negative only where ndim is 0.
+    ndim : of all its axes; 0 where that is not known.
+    """
+
+    axis: int
+    batch_axis: int
+    ndim: int = 0
+
+    @property
+    def space_axes(self) -> int:
+        return self.ndim - 2 if self.ndim else SPACE_AXES
+
+
+class Sized(NamedTuple):
+    """pred (N, C, P) of the label's pixels; label (N, P), or (N, C, P) dense; weight (N, P)."""
+
+    pred: Any
+    label: Any
+    pixel_weight: Optional[Any]
+
+
+def to_label_size(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any],
+                  options: DiceOptions, frame: Frame, dtype: str) -> Sized:
+    """What the loss takes with ``axis=1`` and batch axis 0, of a prediction of any size.
+
+    dtype : of pred, 'float32' or 'float64', and of the result.
+    """
+    # What only lends its sizes is cut off first: MXNet crashes over a gradient of nothing that goes
+    # back through transpose and swapaxes.
+    small = F.BlockGrad(F.slice_axis(pred, axis=frame.batch_axis, begin=0, end=1))
+    label = F.BlockGrad(label)
+    if options.sparse_label:
+        one_class = pixels_like(F, label, small, frame.axis)
+        label = F.reshape_like(label, one_class)
+    else:
+        one_class = F.slice_axis(label, axis=frame.axis, begin=0, end=1)
+    resized = _space_first(F, pred, frame, dtype)
+    for source, target in zip(_lines(F, small, frame), _lines(F, one_class, frame)):
+        matrix = F.BlockGrad(F.cast(_interpolation(F, source, target), dtype))
+        # The first axis goes, and what comes of it is the last: after all of them (N, C, ...).
+        resized = F.dot(resized, matrix, transpose_a=True)
+    flat = (0, -1) if options.sparse_label else (0, 0, -1)
+    label = F.reshape(_ordered(F, label, frame), shape=flat)
+    if pixel_weight is not None:
+        pixel_weight = F.reshape_like(F.BlockGrad(pixel_weight), one_class)
+        pixel_weight = F.reshape(_ordered(F, pixel_weight, frame), shape=(0, -1))
+    return Sized(F.reshape(resized, shape=(0, 0, -1)), label, pixel_weight)
+
+
+def to_pred_size(F: Any, array: Any, pred: Any, frame: Frame, dense: bool) -> Any:
+    """The values of a label, or of pixel weights, that are nearest to the pixels of pred.
+
+    Of S values, place i of T takes number floor((i + 1/2) S / T), that at its centre.
+
+    array : one value per pixel, without the class axis or with one of size 1; with ``dense`` one
+        per class.
+    Returns : pred's shape, but without ``dense`` of size 1 at ``frame.axis``.
+    """
+    if not dense:
+        pred = F.slice_axis(pred, axis=frame.axis, begin=0, end=1)
+    array, pred = F.BlockGrad(array), F.BlockGrad(pred)  # see above
+    if not dense:
+        array = F.reshape_like(array, pixels_like(F, array, pred, frame.axis))
+    index = _nearest(F, _lines(F, array, frame), _lines(F, pred, frame))
+    pixels = F.reshape(_ordered(F, array, frame), shape=(0, 0, -1))
+    pixels = F.reshape_like(F.take(pixels, index, axis=2), _ordered(F, pred, frame))
+    return _ordered(F, pixels, frame, back=True)
+
+
+def pixels_like(F: Any, array: Any, pred: Any, axis: int) -> Any:
+    """Zeros, float64, of the sizes of ``array`` and as many axes as pred, of size 1 at ``axis``.
+
+    array : one value per pixel, without the class axis or with one of size 1.
+    """
+    if axis < 0:
+        back = pixels_like(F, F.transpose(array), F.transpose(pred), -1 - axis)
+        return F.transpose(back)
+    # Operators that broadcast align the last axes, so those after the classes fall into place, and
+    # a class axis of size 1 appears where there is none.  Those before it are then copied.
+    after = array
+    for each in range(axis):
+        after = F.slice_axis(after, axis=each, begin=0, end=1)
+    one = F.ones_like(F.sum(pred, keepdims=True))
+    after = F.zeros_like(F.broadcast_mul(F.cast(after, 'float64'), F.cast(one, 'float64')))
+    if axis == 0:
+        return after
+    before = tuple(range(axis))
+    return F.broadcast_like(after, array, lhs_axes=before, rhs_axes=before)
+
+
+def _ordered(F: Any, array: Any, frame: Frame, back: bool = False) -> Any:
+    """(N, C, ...), by two swaps; or ``back`` from that."""
+    swaps = [(0, frame.batch_axis), (1, frame.axis)]
+    for each, other in reversed(swaps) if back else swaps:
+        if each != other:
+            array = F.swapaxes(array, dim1=each, dim2=other)
+    return array
+
+
+def _space_first(F: Any, array: Any, frame: Frame, dtype: str) -> Any:
+    """(..., N, C) with ``frame.space_axes`` axes of space, the last of size 1 if it has fewer."""
+    array = _ordered(F, array, frame)
+    if frame.ndim:
+        return F.transpose(array, axes=(*range(2, frame.ndim), 0, 1))
+    # Where the number of axes is not known, they can be turned round, and ones put before them.
+    array = F.transpose(F.swapaxes(array, dim1=0, dim2=1))
+    array = F.broadcast_mul(array, F.ones(shape=(1,) * (SPACE_AXES + 2), dtype=dtype))
+    return F.transpose(array, axes=(*reversed(range(SPACE_AXES)), SPACE_AXES, SPACE_AXES + 1))
+
+
+def _lines(F: Any, array: Any, frame: Frame) -> List[Any]:
+    """0, 1, 2, ... float64 for each axis of space, as long as it is."""
+    for axis in (frame.axis, frame.batch_axis):
+        array = F.slice_axis(array, axis=axis, begin=0, end=1)
+    array = _space_first(F, F.cast(array, 'float64'), frame, 'float64')
+    return [arange_like(F, array, axis, 'float64') for axis in range(frame.space_axes)]
+
+
+def _interpolation(F: Any, source: Any, target: Any) -> Any:
+    """(source, target) float64, transposed, of ``soft_dice.resize.interpolation``."""
+    x = F.broadcast_mul(target, F.max(source, keepdims=True))
+    x = F.broadcast_div(x, F.maximum(F.max(target, keepdims=True), 1))
+    distance = F.broadcast_sub(F.expand_dims(x, axis=0), F.expand_dims(source, axis=1))
+    return F.relu(1 - F.abs(distance))
+
+
+def _nearest(F: Any, sources: List[Any], targets: List[Any]) -> Any:
+    """(P,) float64: which of the pixels, one after the other, each of the target's takes."""
+    index = F.zeros(shape=(1,), dtype='float64')
+    for source, target in zip(sources, targets):
+        size, target_size = (F.max(each, keepdims=True) + 1 for each in (source, target))
+        place = F.broadcast_div(F.broadcast_mul(2 * target + 1, size), 2 * target_size)
+        before = F.expand_dims(F.broadcast_mul(index, size), axis=1)
+        index = F.reshape(F.broadcast_add(before, F.expand_dims(F.floor(place), axis=0)),
+                          shape=(-1,))
+    return index
