@@ -46,7 +46,8 @@ def arange_like(F: Any, array: Any, axis: int, dtype: str) -> Any:
                            'SoftDiceLoss(num_classes=4)')
     for each in range(axis):
         array = F.slice_axis(array, axis=each, begin=0, end=1)
-    rows = F.reshape(F.swapaxes(array, dim1=0, dim2=axis), shape=(0, -1))
+    first = F.swapaxes(array, dim1=0, dim2=axis) if axis else array
+    rows = F.reshape(first, shape=(0, -1))
     line = F.reshape(F.slice_axis(rows, axis=1, begin=0, end=1), shape=(-1,))
     return F.cast(F.reshape(F.contrib.index_array(F.BlockGrad(line)), shape=(-1,)), dtype)
 

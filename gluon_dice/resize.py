@@ -95,11 +95,11 @@ def pixels_like(F: Any, array: Any, pred: Any, axis: int) -> Any:
         return F.transpose(back)
     # Operators that broadcast align the last axes, so those after the classes fall into place, and
     # a class axis of size 1 appears where there is none.  Those before it are then copied.
-    after = array
+    after = array = F.cast(array, 'float64')  # in MXNet 1.5 broadcast_like takes equal types only
     for each in range(axis):
         after = F.slice_axis(after, axis=each, begin=0, end=1)
     one = F.ones_like(F.sum(pred, keepdims=True))
-    after = F.zeros_like(F.broadcast_mul(F.cast(after, 'float64'), F.cast(one, 'float64')))
+    after = F.zeros_like(F.broadcast_mul(after, F.cast(one, 'float64')))
     if axis == 0:
         return after
     before = tuple(range(axis))
@@ -107,12 +107,40 @@ def pixels_like(F: Any, array: Any, pred: Any, axis: int) -> Any:
 
 
 def _ordered(F: Any, array: Any, frame: Frame, back: bool = False) -> Any:
-    """(N, C, ...), by two swaps; or ``back`` from that."""
-    swaps = [(0, frame.batch_axis), (1, frame.axis)]
-    for each, other in reversed(swaps) if back else swaps:
-        if each != other:
-            array = F.swapaxes(array, dim1=each, dim2=other)
-    return array
+    """(N, C, ...), or ``back`` from that."""
+    if back:
+        return _swap(F, _class_axis_back(F, array, frame.axis), 0, frame.batch_axis)
+    return _class_axis_second(F, _swap(F, array, 0, frame.batch_axis), frame.axis)
+
+
+def _swap(F: Any, array: Any, one: int, other: int) -> Any:
+    return array if one == other else F.swapaxes(array, dim1=one, dim2=other)
+
+
+def _class_axis_second(F: Any, array: Any, axis: int) -> Any:
+    """(N, C, ...) of (N, ..., C, ...).  A negative axis swapaxes takes from MXNet 1.6 only."""
+    if axis >= 0:
+        return _swap(F, array, 1, axis)
+    rows = F.reshape(array, shape=(-1,) + (0,) * -axis, reverse=True)  # (N A, C, ...)
+    rows = F.reshape_like(F.swapaxes(rows, dim1=0, dim2=1), F.BlockGrad(array), lhs_begin=1,
+                          lhs_end=2, rhs_begin=0, rhs_end=axis)  # (C, N, A ..., ...)
+    return F.swapaxes(rows, dim1=0, dim2=1)
+
+
+def _class_axis_back(F: Any, array: Any, axis: int) -> Any:
+    """What :func:`_class_axis_second` came from."""
+    if axis >= 0:
+        return _swap(F, array, 1, axis)
+    array = F.swapaxes(array, dim1=0, dim2=1)  # (C, N, A ..., ...)
+    before = F.BlockGrad(array)
+    for each in range(axis + 1, 0):
+        before = F.slice_axis(before, axis=each, begin=0, end=1)
+    rows = F.reshape(array, shape=(-1,) + (0,) * (-axis - 1), reverse=True)  # (C N A, ...)
+    rows = F.reshape_like(rows, F.reshape(before, shape=(0, -1)), lhs_begin=0, lhs_end=1,
+                          rhs_begin=0, rhs_end=2)  # (C, N A, ...)
+    end = {} if axis == -1 else {'rhs_end': axis + 1}
+    return F.reshape_like(F.swapaxes(rows, dim1=0, dim2=1), F.BlockGrad(array), lhs_begin=0,
+                          lhs_end=1, rhs_begin=1, **end)
 
 
 def _space_first(F: Any, array: Any, frame: Frame, dtype: str) -> Any:

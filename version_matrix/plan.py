@@ -6,16 +6,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Pattern, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ('3.7', '3.8', '3.9', '3.10', '3.11')
 PACKAGES = ('soft_dice', 'gluon_dice', 'caffe_layers')
 
-# Tests are chosen by their names: a Gluon test, its file or its backend is called so.
-GLUON = '(gluon or symbol) and not caffe'
-CORE = 'not gluon and not symbol and not caffe'
 IMPORTS_CAFFE = re.compile(r'^(?:import|from) \w*caffe', re.MULTILINE)
+IMPORTS_GLUON = re.compile(r'^(?:import|from) (?:mxnet|gluon_dice|examples)\b', re.MULTILINE)
 LEFT_OUT = {'test_benchmarks.py': 'measures this machine',
             'test_environment.py': 'is about building `.runtime/`',
             'test_sanitizers.py': 'runs the kernels without Python',
@@ -109,21 +107,31 @@ def jobs(releases: Tuple[Release, ...]) -> List[Job]:
             + [Job(python, NEWEST, 'core') for python in pythons if NEWEST in releases])
 
 
-def why_left_out(tests: Path = ROOT / 'tests') -> Dict[str, str]:
+def _tests(pattern: Pattern[str]) -> List[str]:
+    """The names of the files of tests in which the pattern occurs."""
+    return [path.name for path in sorted((ROOT / 'tests').glob('test_*.py'))
+            if pattern.search(path.read_text(encoding='utf-8'))]
+
+
+def why_left_out() -> Dict[str, str]:
     """The files of tests that none of the jobs runs, and why."""
-    needs_caffe = [path.name for path in sorted(tests.glob('test_*.py'))
-                   if IMPORTS_CAFFE.search(path.read_text(encoding='utf-8'))]
-    return {**LEFT_OUT, **{name: 'needs Caffe' for name in needs_caffe}}
+    return {**LEFT_OUT, **{name: 'needs Caffe' for name in _tests(IMPORTS_CAFFE)}}
 
 
 def arguments(job: Job) -> List[str]:
-    """What pytest is to be told: the files, and which of their tests."""
+    """What pytest is to be told: the files, and which of their tests.
+
+    Gluon's tests are those of a file that imports it, and those whose name, or whose backend's, has
+    gluon or symbol in it; the core's are all others.  Those with caffe in their name need Caffe.
+    """
     left_out = set(why_left_out())
     if job.python != own_python():
         left_out.add(CHECKER)
-    files = [f'tests/{path.name}' for path in sorted((ROOT / 'tests').glob('test_*.py'))
-             if path.name not in left_out]
-    chosen = CORE if job.kind == 'core' else GLUON
+    files = [name for name in _tests(re.compile('')) if name not in left_out]
+    importing = [name[:-len('.py')] for name in _tests(IMPORTS_GLUON) if name in files]
+    gluon = ' or '.join(['gluon', 'symbol', *(name for name in importing if 'gluon' not in name)])
+    chosen = f'({gluon}) and not caffe' if job.kind == 'gluon' else f'not ({gluon}) and not caffe'
     if job.kind == 'gluon' and not job.release.operator:
         chosen += ' and not native'
-    return [*files, 'gluon_dice' if job.kind == 'gluon' else 'soft_dice', '-k', chosen]
+    return [*(f'tests/{name}' for name in files),
+            'gluon_dice' if job.kind == 'gluon' else 'soft_dice', '-k', chosen]
