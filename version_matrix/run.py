@@ -89,8 +89,9 @@ def run(job: Job) -> Result:
         return result
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / 'report.xml'
-        command = [job.python.command, '-m', 'pytest', *arguments(job), '-q', '-n', 'auto',
-                   '--dist', 'loadfile', '-p', 'no:cacheprovider', '--junitxml', str(report)]
+        command = [job.python.command, '-m', 'pytest', *arguments(job), '-q', '--tb=no',
+                   '-n', 'auto', '--dist', 'loadfile', '-p', 'no:cacheprovider',
+                   '--junitxml', str(report)]
         try:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, timeout=LIMIT, cwd=str(ROOT),
