@@ -9,7 +9,7 @@ import mxnet as mx
 # Where an operator is looked for, since which release it is there, and what is without it.
 OPERATORS = (
     ('arange_like', '1.6', 'contrib.index_array serves in its place'),
-    ('index_array', '1.5', 'without it, too, index labels in a graph need num_classes'))
+    ('index_array', '1.5', 'without it a graph needs num_classes, and there is no resize'))
 
 
 def refuse_unsupported(version: str) -> None:
@@ -28,10 +28,11 @@ def lacking(contrib: Any = mx.sym.contrib) -> List[str]:
             for name, since, instead in OPERATORS if not hasattr(contrib, name)]
 
 
-def arange_like(F: Any, array: Any, axis: int, dtype: str) -> Any:
+def arange_like(F: Any, array: Any, axis: int, dtype: str, otherwise: str) -> Any:
     """0, 1, 2, ... along an axis of ``array``, of that axis' length; axis >= 0.
 
     dtype : that of ``array``.
+    otherwise : what cannot be done without, and what the user can do about it.
 
     Raises
     ------
@@ -41,9 +42,7 @@ def arange_like(F: Any, array: Any, axis: int, dtype: str) -> Any:
         return F.contrib.arange_like(array, axis=axis)
     if not hasattr(F.contrib, 'index_array'):
         raise RuntimeError(f'mxnet {mx.__version__} has neither contrib.arange_like (since 1.6) '
-                           'nor contrib.index_array (since 1.5), without which a graph cannot '
-                           'count the classes of a prediction: give their number, for example '
-                           'SoftDiceLoss(num_classes=4)')
+                           f'nor contrib.index_array (since 1.5), without which {otherwise}')
     for each in range(axis):
         array = F.slice_axis(array, axis=each, begin=0, end=1)
     first = F.swapaxes(array, dim1=0, dim2=axis) if axis else array

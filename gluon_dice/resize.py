@@ -159,7 +159,8 @@ def _lines(F: Any, array: Any, frame: Frame) -> List[Any]:
     for axis in (frame.axis, frame.batch_axis):
         array = F.slice_axis(array, axis=axis, begin=0, end=1)
     array = _space_first(F, F.cast(array, 'float64'), frame, 'float64')
-    return [arange_like(F, array, axis, 'float64') for axis in range(frame.space_axes)]
+    needed = 'sizes cannot be compared, as resize and DeepSupervision do: use MXNet 1.5 or newer'
+    return [arange_like(F, array, axis, 'float64', needed) for axis in range(frame.space_axes)]
 
 
 def _interpolation(F: Any, source: Any, target: Any) -> Any:

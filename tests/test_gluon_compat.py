@@ -77,7 +77,8 @@ def test_a_graph_without_arange_like(case, monkeypatch):
 @pytest.mark.parametrize('axis', [0, 1, 2, 3])
 def test_index_array_in_place_of_arange_like(axis, monkeypatch):
     remove(monkeypatch, 'arange_like')
-    counted = compat.arange_like(mx.nd, mx.nd.random.normal(shape=(2, 3, 4, 5)), axis, 'float64')
+    counted = compat.arange_like(mx.nd, mx.nd.random.normal(shape=(2, 3, 4, 5)), axis, 'float64',
+                                 'nothing can be done')
     assert counted.dtype == np.float64
     assert counted.asnumpy().tolist() == list(range(2 + axis))
 
@@ -91,6 +92,13 @@ def test_without_either_a_graph_needs_num_classes(kind, monkeypatch):
         graph_of(kind())(PRED, LABEL)
     with pytest.raises(RuntimeError, match=message):
         kind()(mx.sym.Variable('pred'), mx.sym.Variable('label'))
+
+
+def test_without_either_there_is_no_resize(monkeypatch):
+    remove(monkeypatch, 'arange_like', 'index_array')
+    loss = SoftDiceLoss(resize='bilinear', num_classes=4)
+    with pytest.raises(RuntimeError, match='sizes cannot be compared, .*: use MXNet 1.5 or newer'):
+        loss(PRED, mx.nd.zeros((2, 9, 8)))
 
 
 @each_case
