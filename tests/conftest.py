@@ -7,6 +7,8 @@ import caffe  # noqa: E402
 import mxnet  # noqa: E402
 import pytest  # noqa: E402
 
+from soft_dice.native import load  # noqa: E402
+
 caffe.set_mode_cpu()
 mxnet.random.seed(0)
 
@@ -16,3 +18,18 @@ def implementation(request, monkeypatch):
     """Stages 1 and 3 in NumPy, then in the kernels; which soft_dice reads at every call."""
     monkeypatch.setenv('SOFT_DICE_NATIVE', request.param)
     return request.param
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """The kernels, or an error."""
+    monkeypatch.setenv('SOFT_DICE_NATIVE', '1')
+    return load()[0]
+
+
+@pytest.fixture
+def using(kernels):
+    """Switches the instruction set, and back afterwards."""
+    before = kernels.instruction_set
+    yield kernels.use
+    kernels.use(before)
