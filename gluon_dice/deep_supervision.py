@@ -1,5 +1,5 @@
 """DeepSupervision: one loss on the predictions of several scales."""
-from typing import Any, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -84,6 +84,7 @@ class DeepSupervision(Loss):
         self._axis = _first(axis, getattr(options, 'axis', None), getattr(loss, '_axis', None), 1)
         self._ndim = 0  # of the predictions, where they are arrays
         self._traced_for: Any = None
+        self._lengths: List[int] = []  # of preds, label, pixel_weight; 0 for one that is no list
         with self.name_scope():
             self.loss = loss
 
@@ -106,9 +107,16 @@ class DeepSupervision(Loss):
             self._check_arrays(preds, label, pixel_weight)
             self._retrace_for(preds, label, pixel_weight)
         inputs = [list(preds), label] + [pixel_weight] * (pixel_weight is not None)
-        return super().forward(*inputs)
+        # One after the other: MXNet 1.5 takes a list in no first place.
+        self._lengths = [len(each) if isinstance(each, (list, tuple)) else 0 for each in inputs]
+        return super().forward(*(one for each, length in zip(inputs, self._lengths)
+                                 for one in (each if length else [each])))
 
-    def hybrid_forward(self, F: Any, preds: Any, label: Any, pixel_weight: Any = None) -> Any:
+    def hybrid_forward(self, F: Any, *inputs: Any) -> Any:
+        each = iter(inputs)
+        given: List[Any] = [[next(each) for _ in range(length)] if length else next(each)
+                            for length in self._lengths]
+        preds, label, pixel_weight = given + [None] * (3 - len(given))
         total: Any = 0
         for i, weight in enumerate(self._scale_weights(len(preds))):
             inputs = [preds[i], self._label_of(F, label, preds[i], i)]

@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     found = _count(arguments)
     weights = class_weights(found, arguments.method, arguments.effective_beta)
+    if arguments.classes is None:
+        _refuse_lone_label(found)
     keywords: Dict[str, Any] = {'class_weights': [float(f'{w:.{DIGITS}g}') for w in weights]}
     if arguments.ignore_label is not None:
         keywords['ignore_label'] = arguments.ignore_label
@@ -40,6 +42,17 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print_table(found, weights, keywords, remarks)
     return 0
+
+
+def _refuse_lone_label(found: ClassFrequencies) -> None:
+    """A largest label far from all others is one to ignore, not the last of hundreds of classes."""
+    present = np.flatnonzero(found.pixels)
+    absent = len(found.pixels) - len(present)
+    if absent > len(present):
+        last = present[-1]
+        raise CannotRun(f'the largest label is {last}, but no pixel is of {absent} of the classes '
+                        f'below it: if {last} is no class, give --ignore-label {last}; if it is, '
+                        f'--classes {last + 1}')
 
 
 def describe(found: ClassFrequencies, weights: np.ndarray, from_data: bool) -> List[str]:

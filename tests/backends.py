@@ -64,8 +64,7 @@ def gluon_imperative(arrays: Arrays, options: Options) -> Evaluated:
 
 
 def gluon_hybrid(arrays: Arrays, options: Options) -> Evaluated:
-    loss = family(options).block(options)
-    loss.hybridize(static_alloc=True, static_shape=True)
+    loss = in_mode('hybridized', options)
     differentiate(loss, arrays)  # the second pass reuses the buffers of the first
     return differentiate(loss, arrays)
 
@@ -80,6 +79,17 @@ class Net(mx.gluon.HybridBlock):
 
     def hybrid_forward(self, F: Any, *inputs: Any) -> Any:
         return self.loss(F.identity(inputs[0]), *inputs[1:])
+
+
+MODES = ('imperative', 'hybridized', 'nested')
+
+
+def in_mode(mode: str, options: Options) -> Any:
+    """The loss, hybridized or inside a network too; the last two with static buffers."""
+    loss = Net(options) if mode == 'nested' else family(options).block(options)
+    if mode != 'imperative':
+        loss.hybridize(static_alloc=True, static_shape=True)
+    return loss
 
 
 def gluon_nested(arrays: Arrays, options: Options) -> Evaluated:

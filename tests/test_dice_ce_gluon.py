@@ -19,13 +19,9 @@ WEIGHT = RNG.uniform(0.5, 2, (3, 6, 5)).astype('float32')
 SIGMOID = dict(activation='sigmoid', sparse_label=False)
 
 
-@pytest.fixture(autouse=True, params=['0', '1'], ids=['operators', 'native'])
-def native(request, monkeypatch):
-    """All of this holds for F operators and for the kernels alike, but where it is marked."""
-    monkeypatch.setenv('SOFT_DICE_NATIVE', request.param)
-
-
-operators_only = pytest.mark.parametrize('native', ['0'], indirect=True, ids=['operators'])
+# All of this holds for F operators and for the kernels alike, but where it is marked.
+pytestmark = pytest.mark.usefixtures('implementation')
+operators_only = pytest.mark.parametrize('implementation', ['0'], indirect=True, ids=['operators'])
 
 
 def hybrid(**fields):

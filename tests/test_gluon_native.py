@@ -8,7 +8,7 @@ import threading
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import Net, differentiate, ndarray
+from backends import MODES, Net, differentiate, in_mode, ndarray
 from cases import Arrays
 from mxnet import autograd, gluon
 from mxnet.base import MXNetError
@@ -26,20 +26,12 @@ LABEL = RNG.randint(0, 4, (3, 6, 5)).astype('float32')
 WEIGHT = RNG.uniform(0.5, 2, (3, 6, 5)).astype('float32')
 
 
-@pytest.fixture(autouse=True)
-def native(monkeypatch):
-    monkeypatch.setenv('SOFT_DICE_NATIVE', '1')
+pytestmark = pytest.mark.usefixtures('kernels')
+each_mode = pytest.mark.parametrize('mode', MODES)
 
 
 def make(mode, **fields):
-    """'imperative', 'hybridized', or 'nested' in a network; the last two with static buffers."""
-    loss = Net(DiceOptions(**fields)) if mode == 'nested' else SoftDiceLoss(**fields)
-    if mode != 'imperative':
-        loss.hybridize(static_alloc=True, static_shape=True)
-    return loss
-
-
-each_mode = pytest.mark.parametrize('mode', ['imperative', 'hybridized', 'nested'])
+    return in_mode(mode, DiceOptions(**fields))
 
 
 # --- values that are refused, and life after that -------------------------------------------------

@@ -2,7 +2,7 @@
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import Net, differentiate, ndarray
+from backends import MODES, Net, differentiate, in_mode, ndarray
 from cases import Arrays
 from mxnet import autograd
 from mxnet.base import MXNetError
@@ -22,20 +22,12 @@ WRONG_LABEL[1, 2, 3] = 4
 FIELDS = dict(ce_class_weights=[1, 2, 3, 1e-3], label_smoothing=0.1, dice_weight=0.5)
 
 
-@pytest.fixture(autouse=True)
-def native(monkeypatch):
-    monkeypatch.setenv('SOFT_DICE_NATIVE', '1')
+pytestmark = pytest.mark.usefixtures('kernels')
+each_mode = pytest.mark.parametrize('mode', MODES)
 
 
 def make(mode, **fields):
-    """'imperative', 'hybridized', or 'nested' in a network; the last two with static buffers."""
-    loss = Net(DiceCEOptions(**fields)) if mode == 'nested' else DiceCELoss(**fields)
-    if mode != 'imperative':
-        loss.hybridize(static_alloc=True, static_shape=True)
-    return loss
-
-
-each_mode = pytest.mark.parametrize('mode', ['imperative', 'hybridized', 'nested'])
+    return in_mode(mode, DiceCEOptions(**fields))
 
 
 @each_mode

@@ -19,19 +19,7 @@ KERNELS, REASON = native.load()
 assert KERNELS, REASON
 each_set = pytest.mark.parametrize('instruction_set', KERNELS.instruction_sets)
 RNG = np.random.RandomState(0)
-
-
-@pytest.fixture(autouse=True)
-def forced(monkeypatch):
-    monkeypatch.setenv('SOFT_DICE_NATIVE', '1')
-
-
-@pytest.fixture
-def using():
-    """Switches the instruction set, and back afterwards."""
-    before = KERNELS.instruction_set
-    yield KERNELS.use
-    KERNELS.use(before)
+pytestmark = pytest.mark.usefixtures('kernels')
 
 
 def evaluate(monkeypatch, which, arrays, options):

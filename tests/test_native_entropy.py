@@ -16,19 +16,7 @@ each_set = pytest.mark.parametrize('instruction_set', KERNELS.instruction_sets)
 each_label = pytest.mark.parametrize('activation, sparse_label', [
     ('softmax', True), ('softmax', False), ('sigmoid', True), ('sigmoid', False)])
 RNG = np.random.RandomState(0)
-
-
-@pytest.fixture(autouse=True)
-def forced(monkeypatch):
-    monkeypatch.setenv('SOFT_DICE_NATIVE', '1')
-
-
-@pytest.fixture
-def using():
-    """Switches the instruction set, and back afterwards."""
-    before = KERNELS.instruction_set
-    yield KERNELS.use
-    KERNELS.use(before)
+pytestmark = pytest.mark.usefixtures('kernels')
 
 
 def both_of(arrays, options):

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from tolerances import TOLERANCE
 
-from caffe_layers import prototxt
+from caffe_layers import params, prototxt
 from gluon_dice import DeepSupervision, SoftDiceLoss
-from soft_dice import DiceOptions, soft_dice_loss_vjp
+from soft_dice import DiceOptions, dice_ce_loss_vjp, hard_dice, soft_dice_loss_vjp
 from soft_dice.gradcheck import relative_error
 
 FOLDER = Path(__file__).resolve().parent.parent / 'prototxt_examples'
 FRAGMENTS = sorted(FOLDER.glob('*.prototxt'))
 NAMES = {'multiclass_softmax', 'binary_sigmoid', 'ignore_label', 'class_weights', 'volume_3d',
-         'deep_supervision'}
+         'deep_supervision', 'dice_ce'}
 
 
 def fill(net, options, classes, rng):
@@ -25,8 +25,8 @@ def fill(net, options, classes, rng):
             blob.data[...] = rng.standard_normal(blob.data.shape)
             continue
         blob.data[...] = rng.randint(0, max(classes, 2), blob.data.shape)
-        if options.ignore_label is not None:
-            blob.data[rng.uniform(size=blob.data.shape) < 0.2] = options.ignore_label
+        if options.dice.ignore_label is not None:
+            blob.data[rng.uniform(size=blob.data.shape) < 0.2] = options.dice.ignore_label
 
 
 def test_all_are_there():
@@ -36,9 +36,8 @@ def test_all_are_there():
 def losses_of(path):
     """(score, top, weight, options) of each loss layer."""
     for layer in prototxt.read(str(path)).layer:
-        if layer.type == 'Python':
-            yield (layer.bottom[0], layer.top[0], layer.loss_weight[0],
-                   DiceOptions.from_param_str(layer.python_param.param_str))
+        if layer.python_param.layer in params.LOSSES:
+            yield layer.bottom[0], layer.top[0], layer.loss_weight[0], params.of_layer(layer)
 
 
 @pytest.mark.parametrize('path', FRAGMENTS, ids=lambda path: path.stem)
@@ -50,7 +49,8 @@ def test_example(path):
     net.backward()
     for score, top, weight, options in losses:
         pred, label = net.blobs[score].data, net.blobs['label'].data
-        loss, vjp = soft_dice_loss_vjp(pred.astype('float64'), label, options)
+        reference = soft_dice_loss_vjp if options is options.dice else dice_ce_loss_vjp
+        loss, vjp = reference(pred.astype('float64'), label, options)
         assert relative_error(net.blobs[top].data, loss.mean()) <= TOLERANCE['loss, float32']
         assert relative_error(net.blobs[score].diff, vjp(weight / len(loss))) \
             <= TOLERANCE['gradient, float32']
@@ -65,6 +65,15 @@ def test_example(path):
 
 def total(net, losses):
     return sum(weight * float(net.blobs[top].data) for _, top, weight, _ in losses)
+
+
+def test_metric_of_the_test_net():
+    net = caffe.Net(str(FOLDER / 'dice_ce.prototxt'), caffe.TEST)
+    fill(net, DiceOptions(ignore_label=255), 4, np.random.RandomState(0))
+    net.forward()
+    dice = hard_dice(net.blobs['score'].data, net.blobs['label'].data,
+                     options=DiceOptions(ignore_label=255, include_background=False))
+    assert relative_error(net.blobs['dice'].data, dice.mean()) <= TOLERANCE['loss, float32']
 
 
 def test_deep_supervision_is_gluon_s():

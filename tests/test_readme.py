@@ -99,8 +99,8 @@ def test_links_lead_somewhere(name):
 
 def test_named_make_targets_exist():
     makefile = (ROOT / 'Makefile').read_text(encoding='utf-8')
-    named = set(re.findall(r'`make (?:\w+=\S+ )?([a-z-]+)', README))
-    named |= set(re.findall(r'^make ([a-z-]+)', README, flags=re.MULTILINE))
+    named = set(re.findall(r'`make (?:\w+=\S+ )?([a-z0-9-]+)', README))
+    named |= set(re.findall(r'^make ([a-z0-9-]+)', README, flags=re.MULTILINE))
     assert {'demo', 'test'} <= named
     for target in named:
         assert re.search(rf'^{target}:', makefile, flags=re.MULTILINE), target

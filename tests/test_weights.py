@@ -228,9 +228,11 @@ def test_batched_files(tmp_path, capsys):
 
 
 def test_a_label_that_should_be_ignored_is_pointed_out(files, capsys):
-    _, out, _ = command(capsys, files[0])
-    assert ('No pixel is of classes 2, 3, 4, 5, ..., 254; they get the largest weight.\n'
-            'If 255 is no class, give --ignore-label 255.') in out
+    status, out, err = command(capsys, files[0])
+    assert status == 2 and out == ''
+    assert 'if 255 is no class, give --ignore-label 255; if it is, --classes 256' in err
+    _, out, _ = command(capsys, files[0], '--classes', 256)
+    assert 'No pixel is of classes 2, 3, 4, 5, ..., 254; they get the largest weight.' in out
     _, out, _ = command(capsys, files[1], '--method', 'effective_number', '--effective-beta', 0)
     assert 'All weights are alike.' in out
 
