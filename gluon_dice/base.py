@@ -10,6 +10,7 @@ from soft_dice.options import Options, require
 
 from . import native
 from .counts import Pixels, blocks_for, prepare
+from .precision import without_amp
 from .resize import Frame, to_label_size
 
 
@@ -91,6 +92,13 @@ class StagedLoss(Loss):
         return super().forward(*inputs)
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
+        def evaluate(*inputs: Any) -> Any:
+            return self._evaluate(F, *inputs)
+
+        return without_amp(F, evaluate, pred, label, pixel_weight)
+
+    def _evaluate(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any]) -> Any:
+        """The three stages: (N,), or (N, K)."""
         trace, options, batch_axis, ndim = (self._trace, self.options, self._batch_axis,
                                             self._trace.ndim)
         owned = trace.native and not trace.arrays
