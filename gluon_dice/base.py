@@ -5,7 +5,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon.loss import Loss
 
-from soft_dice.inputs import check_shapes
+from soft_dice.inputs import check_label_dtype, check_shapes
 from soft_dice.options import Options, require
 
 from . import native
@@ -74,6 +74,7 @@ class StagedLoss(Loss):
                                  None if pixel_weight is None else pixel_weight.shape,
                                  self._batch_axis)
             classes = pred.shape[dice.axis]
+            check_label_dtype(dice, np.dtype(label.dtype), classes)
             self.options.resolve(classes)
             pixels = int(np.prod(shape)) // (classes * pred.shape[self._batch_axis])
             dtype = _arithmetic(pred.dtype)
