@@ -54,14 +54,14 @@ class Subject(NamedTuple):
 class Plan(NamedTuple):
     """steps : of each subject.
     marks : how many lines are printed, and how often memory is looked at, in the steps.
-    samples : how many steps are compared with the reference.
+    every : how many steps there are from one that is compared with the reference to the next.
     shapes : how many there are, all seen before the first mark; 0 for any of 4,356.
     memory : how many MB may be added after the first mark.
     """
 
     steps: int = 10000
     marks: int = 10
-    samples: int = 500
+    every: int = 20
     shapes: int = 50
     memory: float = 4.0
 
@@ -187,7 +187,7 @@ def run(name: str, subject: Subject, plan: Plan, print_mark: Callable[[str, Mark
             shape = any_shape(rng)
         arrays = arrays_of(shape, rng)
         found = step(arrays)
-        if number % max(1, plan.steps // plan.samples) == 0:
+        if number % plan.every == 0:
             wide = arrays._replace(pred=arrays.pred.astype('float64'))
             expected, expected_gradient = truth(wide, subject.options)
             # A maximum over NaN must be NaN, and Python's is not.
