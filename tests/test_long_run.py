@@ -9,18 +9,28 @@ from long_run import DICE, Mark, Plan, Subject, finding, growth, run
 SHORT = Plan(steps=60, shapes=6, every=2)
 
 
-def test_every_subject_is_flat_and_right(tmp_path, capfd):
+@pytest.mark.parametrize('name', list(long_run.SUBJECTS))
+def test_every_subject_is_flat_and_right(name, monkeypatch):
+    monkeypatch.setenv('SOFT_DICE_NATIVE', '1')  # that it is set back: a run sets it
+    plan = Plan(steps=200, shapes=20)
+    marks = run(name, long_run.SUBJECTS[name], plan, lambda *_: None)
+    assert finding(name, marks, plan) is None
+    assert [mark.step for mark in marks] == [*range(20, 201, 20)]
+    assert all(0 < mark.gradient for mark in marks)  # it was compared
+
+
+def test_command(tmp_path, capfd):
     figures = tmp_path / 'figures.json'
-    arguments = ['--steps', '200', '--shapes', '20', '--json', str(figures)]
+    arguments = ['--steps', '100', '--shapes', '10', '--only', 'caffe dice', '--json', str(figures)]
     assert long_run.main(arguments) == 0, capfd.readouterr().out
     found = json.loads(figures.read_text())
-    assert found['plan']['steps'] == 200
-    assert list(found['subjects']) == list(long_run.SUBJECTS)
-    for subject in found['subjects'].values():
-        assert subject['finding'] is None and subject['growth'] <= found['plan']['memory']
-        assert [mark['step'] for mark in subject['marks']] == [*range(20, 201, 20)]
-        assert all(0 < mark['gradient'] for mark in subject['marks'])  # it was compared
-    assert capfd.readouterr().out.count(' step ') >= 10 * len(long_run.SUBJECTS)
+    assert found['plan']['steps'] == 100
+    subject = found['subjects']['caffe dice']
+    assert subject['finding'] is None and subject['growth'] <= found['plan']['memory']
+    assert [mark['step'] for mark in subject['marks']] == [*range(10, 101, 10)]
+    assert capfd.readouterr().out.count(' step ') == 11  # with that of the verdict
+    assert long_run.main([*arguments, '--memory', '-1000']) == 1
+    assert 'caffe dice: memory grew by' in capfd.readouterr().out
 
 
 def run_wrong(monkeypatch, wrong):
