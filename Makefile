@@ -7,7 +7,7 @@ PYTHON ?= $(RUNTIME_PYTHON)
 # torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
 TORCH := .runtime-originals
 
-.PHONY: help env test test-matrix lint demo demo-3d bench originals clean clean-env
+.PHONY: help env test test-matrix lint demo demo-3d bench long-run originals clean clean-env
 
 help:
 	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
@@ -18,11 +18,13 @@ help:
 	@echo "make demo       train on real images in both frameworks and draw what happened"
 	@echo "make demo-3d    the same on volumes, with a V-Net on blocks of a brain"
 	@echo "make bench      measure speed and memory against MONAI, nnU-Net and others (benchmarks/)"
+	@echo "make long-run   10,000 steps of changing sizes: memory flat, kernels like the reference"
 	@echo "make originals  run the published losses anew that tests/test_presets.py compares with"
 	@echo "make clean      remove what tests, builds and the demo leave behind"
 	@echo "make clean-env  remove .runtime/, .runtime-matrix/ and the kernels built in them"
 	@echo
 	@echo "PYTHON=...         use this Python, which has both frameworks, instead of .runtime/"
+	@echo "LONG_RUN=...       options of the long run, for example LONG_RUN='--steps 1000'"
 	@echo "BENCH=...          options of the benchmark, for example BENCH=--quick"
 	@echo "MATRIX=...         options of the matrix, for example MATRIX='--only 1.5.1'"
 	@echo "DEBIAN_MIRROR=...  take Debian 11 from this mirror"
@@ -56,6 +58,10 @@ demo-3d: env
 
 bench: env $(TORCH)/installed
 	$(PYTHON) -m benchmarks $(BENCH)
+
+# Its modules are those of the tests, which are no package.
+long-run: env
+	PYTHONPATH=.:tests $(PYTHON) -m long_run $(LONG_RUN)
 
 originals: $(TORCH)/installed
 	$(TORCH)/bin/python tests/originals/make_data.py

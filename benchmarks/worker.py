@@ -45,7 +45,7 @@ class Worker:
         self.subject = None
         self.subject = self._build(shape)
         self.subject.before()
-        before = _resident()
+        before = resident()
         self.subject.step()
         self.subject.before()
         self.subject.step()
@@ -74,7 +74,7 @@ class Worker:
         return importlib.import_module('.' + self.contestant.module, __package__)
 
 
-def _resident() -> int:
+def resident() -> int:
     """Bytes in memory now; the peak counts from here on."""
     ctypes.CDLL(None).malloc_trim(0)  # or memory that was freed, and kept, would hide what is new
     with open('/proc/self/clear_refs', 'w') as file:

@@ -5,11 +5,12 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon.loss import Loss
 
-from soft_dice.inputs import check_shapes
+from soft_dice.inputs import check_label_dtype, check_shapes
 from soft_dice.options import Options, require
 
 from . import native
 from .counts import Pixels, blocks_for, prepare
+from .precision import without_amp
 from .resize import Frame, to_label_size
 
 
@@ -83,6 +84,7 @@ class StagedLoss(Loss):
             if self._num_classes not in (0, classes):
                 raise ValueError(f'pred must have num_classes={self._num_classes} channels along '
                                  f'axis {dice.axis}; got {classes} in {pred.shape}')
+            check_label_dtype(dice, np.dtype(label.dtype), classes)
             self.options.resolve(classes)
             pixels = int(np.prod(shape)) // (classes * pred.shape[self._batch_axis])
             dtype = _arithmetic(pred.dtype)
@@ -101,6 +103,13 @@ class StagedLoss(Loss):
         return super().forward(*inputs)
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
+        def evaluate(*inputs: Any) -> Any:
+            return self._evaluate(F, *inputs)
+
+        return without_amp(F, evaluate, pred, label, pixel_weight)
+
+    def _evaluate(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any]) -> Any:
+        """The three stages: (N,), or (N, K)."""
         trace, options, batch_axis, ndim = (self._trace, self.options, self._batch_axis,
                                             self._trace.ndim)
         owned = trace.native and not trace.arrays

@@ -8,6 +8,7 @@ from mxnet.gluon.loss import Loss
 from soft_dice.inputs import check_shapes
 from soft_dice.options import DiceOptions
 
+from .precision import without_amp
 from .resize import Frame, to_pred_size
 
 NAMED = ('halving', 'equal')
@@ -137,7 +138,12 @@ class DeepSupervision(Loss):
         if self._resizes:
             return array
         axis = self._axis % self._ndim if self._ndim else self._axis
-        return to_pred_size(F, array, pred, Frame(axis, self._batch_axis, self._ndim), dense)
+        frame = Frame(axis, self._batch_axis, self._ndim)
+
+        def resized(array: Any, pred: Any) -> Any:
+            return to_pred_size(F, array, pred, frame, dense)
+
+        return without_amp(F, resized, array, pred)
 
     def _scale_weights(self, scales: int) -> Tuple[float, ...]:
         if isinstance(self.weights, str):

@@ -4,7 +4,7 @@ from typing import Any, List, Optional, Tuple, Union
 import mxnet as mx
 import numpy as np
 
-from soft_dice.inputs import check_shapes
+from soft_dice.inputs import check_label_dtype, check_shapes
 from soft_dice.metrics import Empty, HardCounts, HardRules, Tally, hard_counts, takes_highest
 from soft_dice.options import DiceOptions
 
@@ -157,6 +157,7 @@ class DiceMetric(mx.metric.EvalMetric):
         options = self.rules.options
         check_shapes(options, pred.shape, label.shape)
         classes = pred.shape[options.axis]
+        check_label_dtype(options, np.dtype(label.dtype), classes)
         if self._classes not in (None, classes):
             raise ValueError(f'pred must have {self._classes} classes, as num_classes or the first '
                              f'prediction says; got {classes}, in shape {pred.shape}')

@@ -52,7 +52,7 @@ def to_label_size(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any],
         label = F.reshape_like(label, one_class)
     else:
         one_class = F.slice_axis(label, axis=frame.axis, begin=0, end=1)
-    resized = _space_first(F, pred, frame, dtype)
+    resized = _space_first(F, pred, frame)
     for source, target in zip(_lines(F, small, frame), _lines(F, one_class, frame)):
         matrix = F.BlockGrad(F.cast(_interpolation(F, source, target), dtype))
         # The first axis goes, and what comes of it is the last: after all of them (N, C, ...).
@@ -143,14 +143,17 @@ def _class_axis_back(F: Any, array: Any, axis: int) -> Any:
                           lhs_end=1, rhs_begin=1, **end)
 
 
-def _space_first(F: Any, array: Any, frame: Frame, dtype: str) -> Any:
+def _space_first(F: Any, array: Any, frame: Frame) -> Any:
     """(..., N, C) with ``frame.space_axes`` axes of space, the last of size 1 if it has fewer."""
     array = _ordered(F, array, frame)
     if frame.ndim:
         return F.transpose(array, axes=(*range(2, frame.ndim), 0, 1))
     # Where the number of axes is not known, they can be turned round, and ones put before them.
     array = F.transpose(F.swapaxes(array, dim1=0, dim2=1))
-    array = F.broadcast_mul(array, F.ones(shape=(1,) * (SPACE_AXES + 2), dtype=dtype))
+    # (Not F.ones(shape=...): amp.init() for bfloat16 breaks operators without an input.)
+    one = F.ones_like(F.slice_axis(F.reshape(F.BlockGrad(array), shape=(-1,)), axis=0, begin=0,
+                                   end=1))
+    array = F.broadcast_mul(array, F.reshape(one, shape=(1,) * (SPACE_AXES + 2)))
     return F.transpose(array, axes=(*reversed(range(SPACE_AXES)), SPACE_AXES, SPACE_AXES + 1))
 
 
@@ -158,7 +161,7 @@ def _lines(F: Any, array: Any, frame: Frame) -> List[Any]:
     """0, 1, 2, ... float64 for each axis of space, as long as it is."""
     for axis in (frame.axis, frame.batch_axis):
         array = F.slice_axis(array, axis=axis, begin=0, end=1)
-    array = _space_first(F, F.cast(array, 'float64'), frame, 'float64')
+    array = _space_first(F, F.cast(array, 'float64'), frame)
     needed = 'sizes cannot be compared, as resize and DeepSupervision do: use MXNet 1.5 or newer'
     return [arange_like(F, array, axis, 'float64', needed) for axis in range(frame.space_axes)]
 
@@ -173,7 +176,7 @@ def _interpolation(F: Any, source: Any, target: Any) -> Any:
 
 def _nearest(F: Any, sources: List[Any], targets: List[Any]) -> Any:
     """(P,) float64: which of the pixels, one after the other, each of the target's takes."""
-    index = F.zeros(shape=(1,), dtype='float64')
+    index = F.zeros_like(F.slice_axis(sources[0], axis=0, begin=0, end=1))
     for source, target in zip(sources, targets):
         size, target_size = (F.max(each, keepdims=True) + 1 for each in (source, target))
         place = F.broadcast_div(F.broadcast_mul(2 * target + 1, size), 2 * target_size)

@@ -11,6 +11,8 @@ from .options import DiceOptions
 
 Shape = Tuple[int, ...]
 
+HALF_EXACT = 2048  # float16 holds every whole number up to here
+
 
 class Pixels(NamedTuple):
     """One checked batch.
@@ -66,7 +68,29 @@ def check_batch(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
                          None if pixel_weight is None else pixel_weight.shape)
     if shape != pred.shape:
         raise ValueError(f'pred must be resized before, to {shape}; got {pred.shape}')
+    check_label_dtype(options, label.dtype, pred.shape[options.axis])
     return pred, label, pixel_weight
+
+
+def check_label_dtype(options: DiceOptions, dtype: np.dtype, num_classes: int) -> None:
+    """Refuse float16 for labels that it does not hold: above 2048 it has but every other whole
+    number, then fewer, and from 65520 on infinity.
+
+    Raises
+    ------
+    ValueError
+    """
+    if dtype != np.float16:
+        return
+    if options.sparse_label and num_classes > HALF_EXACT + 1:
+        raise ValueError(f'label must be made in a dtype that holds {num_classes} classes, for '
+                         f'example int32; got float16, which holds {HALF_EXACT + 1}')
+    ignored = options.ignore_label
+    with np.errstate(over='ignore'):
+        held = ignored is None or np.array(ignored).astype(np.float16) == ignored
+    if not held:
+        raise ValueError(f'label must be made in a dtype that holds ignore_label={ignored}, for '
+                         'example int32; got float16, which does not')
 
 
 def check_shapes(options: DiceOptions, pred: Shape, label: Shape,

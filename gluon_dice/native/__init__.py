@@ -4,13 +4,15 @@ The operator (operator.cc) is compiled against the MXNet that is installed, when
 or by ``python -m gluon_dice build``, and kept in the cache of soft_dice.native.build.  What stands
 in the way of that is a reason, never an error, unless SOFT_DICE_NATIVE=1 asks for one.
 """
+import contextlib
 import ctypes
 import inspect
 import itertools
 import re
+import sys
 import threading
 from pathlib import Path
-from typing import Any, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -132,10 +134,26 @@ def _load() -> str:
         operator.soft_dice_connect(*(ctypes.cast(functions.function(name), ctypes.c_void_p)
                                      for name in ('count', 'gradient')))
         verbose = 'verbose' in inspect.signature(mx.library.load).parameters
-        mx.library.load(str(library), **({'verbose': False} if verbose else {}))
+        with _operators_kept():
+            mx.library.load(str(library), **({'verbose': False} if verbose else {}))
     except (build.BuildError, OSError, AttributeError, mx.base.MXNetError) as error:
         return str(error).splitlines()[0]
     return ''
+
+
+@contextlib.contextmanager
+def _operators_kept() -> Iterator[None]:
+    """mx.library.load makes every operator of MXNet anew, and what amp.init() had made of them
+    would be gone in silence; here only those that are new stay."""
+    names = [f'mxnet.{name}' for name in ('ndarray', 'symbol', 'contrib.ndarray', 'contrib.symbol')]
+    modules = [module for name, module in sys.modules.items()
+               if any(name == each or name.startswith(each + '.') for each in names)]
+    before = [dict(vars(module)) for module in modules]
+    try:
+        yield
+    finally:
+        for module, content in zip(modules, before):
+            vars(module).update(content)
 
 
 def alias(pred: mx.nd.NDArray) -> mx.nd.NDArray:
