@@ -1,9 +1,10 @@
 """The losses over several devices of one process, and over the workers of a dist_sync KVStore.
 
-A Dice over the batch is not the mean of its shares' Dice.  Each device does stage 1 of its share;
-the sums over pixels, a few numbers per sample and class, are brought together; stage 2 is that of
-the whole batch.
+A Dice over the batch is not the mean of its shares' Dice.  Each device or worker does stage 1 of
+its share; the sums over pixels, a few numbers per sample and class, are brought together; stage 2
+is that of the whole batch.
 """
+import zlib
 from typing import Any, List, NamedTuple, Optional, Sequence
 
 import mxnet as mx
@@ -11,6 +12,10 @@ import numpy as np
 from mxnet import gluon
 
 from .base import StagedLoss, arithmetic
+from .counts import Counts
+from .workers import Connection, checked_timeout, connect
+
+__all__ = ['DataParallelLoss', 'DistributedLoss', 'connect', 'zero_gradients']
 
 Arrays = Sequence[Optional[mx.nd.NDArray]]
 
@@ -106,6 +111,173 @@ class _Share(NamedTuple):
     pred: mx.nd.NDArray
     label: mx.nd.NDArray
     pixel_weight: Optional[mx.nd.NDArray]
+
+
+class DistributedLoss(gluon.Block):
+    """A loss of a batch that is shared out over the workers of a dist_sync KVStore: with a Trainer
+    over the same KVStore, value and gradients are those of the whole batch on one device.
+
+    Every worker must make it, and call it equally often; ``loss(None, None)`` where it has no
+    samples.  The head gradient must be the same for all samples, as that of ``loss.backward()`` is:
+    with ``batch_dice`` every worker's gradient is multiplied by (all samples) / (its own), so that
+    the sum over workers that Trainer makes is right for ``trainer.step(loss.total_samples)``.
+
+    Parameters
+    ----------
+    loss : SoftDiceLoss or DiceCELoss, of any options; the same on every worker.
+    kvstore : of kind 'dist_sync', as from :func:`connect`.  Its servers must add up what is pushed,
+        so Trainer must be made with ``update_on_kvstore=False``.
+    timeout : seconds to wait for the other workers, in each call.
+
+    Inputs
+    ------
+    As of the loss, or lists of them as of :class:`DataParallelLoss`, for this worker's samples.
+
+    Outputs
+    -------
+    What the loss gives for these samples in the whole batch, (n,).  Without samples (1,), a zero,
+    whose ``backward()`` does nothing; see :func:`zero_gradients`.
+
+    Attributes
+    ----------
+    total_samples : of all workers in the last call, N.
+    bytes_per_call : that a worker sends in each call, and gets back as many; 0 before the first.
+
+    Raises
+    ------
+    TypeError : ``loss`` is another one.
+    ValueError : another kind of KVStore, another number of classes than before, a timeout that is
+        none; what the loss raises.
+    RuntimeError : a worker has not called within ``timeout``: the message says which, as far as can
+        be found out, and the process has to end (it does so with status 1).  The workers' losses
+        differ.  The servers do not add up.
+
+    With ``batch_dice`` the sums over pixels of each worker's share travel, 3 C + 2 numbers, with a
+    cross-entropy 3 C + 4; else 2, as no sample needs another.  A number is 12 bytes, as the servers
+    add up in float32, and every worker gets those of all: so all compute the same to the last bit.
+
+    Examples
+    --------
+    In a script that ``python -m gluon_dice.launch`` starts::
+
+        kvstore = connect(timeout=60)
+        loss = DistributedLoss(SoftDiceLoss(batch_dice=True), kvstore)
+        trainer = gluon.Trainer(net.collect_params(), 'adam', kvstore=kvstore,
+                                update_on_kvstore=False)
+        with autograd.record():
+            value = loss(net(image), label)
+        value.backward()
+        loss.step(trainer)
+    """
+
+    def __init__(self, loss: StagedLoss, kvstore: Any, timeout: float = 60.0, **block: Any) -> None:
+        super().__init__(**block)
+        self.timeout = checked_timeout(timeout)
+        with self.name_scope():
+            self.local = DataParallelLoss(loss)
+        self._others = loss.OTHERS
+        self._formula = repr(loss)
+        self._connection = Connection.of(kvstore, self.timeout)
+        self._agreement = self._connection.new_key(2, self.timeout)
+        self._key: Optional[int] = None
+        self._num_classes = 0
+        self.total_samples = 0
+
+    @property
+    def bytes_per_call(self) -> int:
+        return self._connection.bytes_of(HEADER + self._width) if self._num_classes else 0
+
+    @property
+    def _width(self) -> int:
+        """How many sums travel."""
+        if not self.local.options.dice.batch_dice:
+            return 0
+        return len(Counts._fields) * self._num_classes + self._others
+
+    def forward(self, preds: Any, labels: Any, pixel_weights: Any = None) -> Any:
+        if not isinstance(preds, (list, tuple)):
+            preds, labels = [preds], [labels]
+            pixel_weights = None if pixel_weights is None else [pixel_weights]
+        shares = _shares(preds, labels, pixel_weights)
+        classes = self.local._classes(shares) if shares else 0
+        self._agree(classes)
+        if not shares:
+            self._exchange(None)
+            return _nothing()
+        dtype = _dtype(shares)
+        sums = self.local._sums(shares)
+        others = self._exchange(sums)
+        if not self.local.options.dice.batch_dice:
+            return self.local.stage_two(sums, classes).astype(dtype)
+        samples = len(sums)
+        row = mx.nd.array(others[None], dtype='float64', ctx=sums.context)
+        loss = self.local.stage_two(mx.nd.concat(sums, row, dim=0), classes)[:samples]
+        scaled = loss * (self.total_samples / samples)
+        return (scaled + mx.nd.BlockGrad(loss - scaled)).astype(dtype)
+
+    def step(self, trainer: gluon.Trainer, batch_size: Optional[int] = None,
+             timeout: Optional[float] = None) -> None:
+        """``trainer.step`` for all samples of the last call, waited for no longer than the loss is.
+
+        ``trainer.step(loss.total_samples)`` is the same but waits forever for a worker that dies in
+        the middle of it.
+
+        Raises
+        ------
+        RuntimeError : as the loss.
+        """
+        def step() -> None:
+            trainer.step(self.total_samples if batch_size is None else batch_size)
+            mx.nd.waitall()
+
+        self._connection.wait(step, self.timeout if timeout is None else timeout,
+                              "for the other workers' gradients")
+
+    def _agree(self, classes: int) -> None:
+        """Make sure, at the first call, that all workers compute the same."""
+        if classes and self._num_classes and classes != self._num_classes:
+            raise ValueError('preds must keep the number of classes of the first call, '
+                             f'{self._num_classes}; got {classes}')
+        if self._key is not None:
+            return
+        own = np.array([classes, zlib.crc32(self._formula.encode())], dtype='float64')
+        found = self._connection.gather(self._agreement, lambda: own, self.timeout, WAITING)
+        other = np.flatnonzero(found[:, 1] != own[1])
+        if other.size:
+            raise RuntimeError('the losses of all workers must be the same; here it is '
+                               f'{self._formula}, and on worker {other[0]} another')
+        known = sorted({int(number) for number in found[:, 0] if number})
+        if len(known) != 1:
+            raise ValueError('the predictions of all workers must have the same number of classes, '
+                             f'and those of one be there in the first call; got {known}')
+        self._num_classes = known[0]
+        self._key = self._connection.new_key(HEADER + self._width, self.timeout)
+
+    def _exchange(self, sums: Optional[mx.nd.NDArray]) -> np.ndarray:
+        """The sums over all samples of the other workers and, last, whether these are valid."""
+        def numbers() -> np.ndarray:
+            if sums is None:
+                return np.zeros(HEADER + self._width)
+            each = sums.detach().asnumpy()
+            return np.concatenate([[len(each), (each[:, -1] != 1).sum()],
+                                   each[:, :self._width].sum(axis=0)])
+
+        assert self._key is not None
+        found = self._connection.gather(self._key, numbers, self.timeout, WAITING)
+        self.total_samples = int(found[:, 0].sum())
+        others = np.delete(found, self._connection.rank, axis=0).sum(axis=0)
+        return np.append(others[HEADER:], float(others[1] == 0))
+
+
+HEADER = 2  # number of samples, how many of them are not valid
+WAITING = "for the other workers' counts"
+
+
+def _nothing() -> mx.nd.NDArray:
+    """A zero without a gradient that ``backward()`` can be called on."""
+    zero = mx.nd.zeros((1,))
+    zero.attach_grad()
+    return zero * 1
 
 
 def zero_gradients(params: gluon.ParameterDict, device: Optional[mx.Context] = None) -> None:
