@@ -92,7 +92,7 @@ def on_one_device(options, dtype):
 def test_training_is_that_of_one_device(options, hybridize, dtype):
     expected = on_one_device(options, dtype)
     of_loss = 'loss, float32' if dtype == 'float32' else 'value, float64'
-    for sizes in SPLITS:
+    for sizes in SPLITS if dtype == 'float64' else SPLITS[-1:]:
         found = train(options, sizes, hybridize, dtype)
         for one, many in zip(expected, found):
             assert relative_error(one[0], many[0]) <= TOLERANCE[of_loss]
