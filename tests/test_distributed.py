@@ -23,8 +23,8 @@ def surroundings():
 
 def launch(workers, *task):
     """Output and exit status of the launcher."""
-    line = [sys.executable, '-m', 'gluon_dice.launch', '--workers', str(workers), '--grace', '60',
-            '--', *WORKER, *task]
+    line = [sys.executable, '-m', 'gluon_dice.launch', '--workers', str(workers),
+            '--grace', '60', '--', *WORKER, *task]
     done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=surroundings(),
                           timeout=HANG)
     return done.stdout.decode(), done.returncode
@@ -80,6 +80,16 @@ def test_a_worker_never_joins(others, state):
             each.communicate()
     assert ('lost: a worker has waited 3 s to join; not all of the 2 workers and 1 servers have '
             f'come; the scheduler, 127.0.0.1:{port}, {state}\ndone joining\n') in output
+
+
+def test_example():
+    """Both workers report the same loss, which has gone down."""
+    line = [sys.executable, '-m', 'gluon_dice.launch', '--', sys.executable, '-m',
+            'examples.gluon_workers']
+    done = subprocess.run(line, stdout=subprocess.PIPE, env=surroundings(), timeout=HANG)
+    assert done.returncode == 0
+    losses = [line.split()[-1] for line in done.stdout.decode().splitlines() if 'loss' in line]
+    assert len(losses) == 2 and losses[0] == losses[1] and float(losses[0]) < 0.4, losses
 
 
 # --- what needs no other process -----------------------------------------------------------------
