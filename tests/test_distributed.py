@@ -25,8 +25,8 @@ def launch(workers, *task):
     """Output and exit status of the launcher."""
     line = [sys.executable, '-m', 'gluon_dice.launch', '--workers', str(workers),
             '--grace', '60', '--', *WORKER, *task]
-    done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=surroundings(),
-                          timeout=HANG)
+    done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=HANG,
+                          env=surroundings())
     return done.stdout.decode(), done.returncode
 
 
