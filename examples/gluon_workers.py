@@ -15,7 +15,7 @@ from .gluon_loop import network
 from .shapes import images
 
 
-def main(steps: int = 40, batch: int = 16) -> float:
+def main(steps: int = 25, batch: int = 8) -> float:
     """Train on this worker's share of every batch; returns the last loss, that of all workers."""
     kvstore = connect(timeout=60)
     mx.random.seed(1)

@@ -177,7 +177,7 @@ def connect(timeout: float = 60.0) -> Any:
     timeout = checked_timeout(timeout)
     kvstore = bounded(lambda: mx.kv.create('dist_sync'), timeout, lambda: (
         f'a worker has waited {timeout:g} s to join; not all of the '
-        f'{os.environ["DMLC_NUM_WORKER"]} workers and {os.environ["DMLC_NUM_SERVER"]} servers '
+        f'{os.environ["DMLC_NUM_WORKER"]} workers and {os.environ["DMLC_NUM_SERVER"]} server(s) '
         f'have come; {_scheduler_state()}'))
     Connection(kvstore, timeout)
     return kvstore

@@ -78,7 +78,7 @@ def test_a_worker_never_joins(others, state):
         for each in started:
             each.kill()
             each.communicate()
-    assert ('lost: a worker has waited 3 s to join; not all of the 2 workers and 1 servers have '
+    assert ('lost: a worker has waited 3 s to join; not all of the 2 workers and 1 server(s) have '
             f'come; the scheduler, 127.0.0.1:{port}, {state}\ndone joining\n') in output
 
 

@@ -124,11 +124,9 @@ def test_every_case(case):
     block = family(case.options).block(case.options)
     sizes = (1, len(arrays.pred) - 1)
     shares = [None if each is None else shared(each, sizes) for each in arrays[:3]]
-    whole = [None if each is None else shared(each, sizes[:0] + (len(each),))[0]
-             for each in arrays[:3]]
+    whole = [None if each is None else shared(each, (len(each),)) for each in arrays[:3]]
     found = _differentiate(DataParallelLoss(block), shares, arrays)
-    expected = _differentiate(lambda *lists: block(*(each[0] for each in lists)),
-                              [None if each is None else [each] for each in whole], arrays)
+    expected = _differentiate(lambda *lists: block(*(each[0] for each in lists)), whole, arrays)
     assert relative_error(found[0], expected[0]) <= TOLERANCE['value, float64']
     assert relative_error(found[1], expected[1]) <= TOLERANCE['gradient, float64']
 
