@@ -1,5 +1,5 @@
 """What the losses share: inputs, dtypes, hybridizing, and the order of the three stages."""
-from typing import Any, ClassVar, NamedTuple, Optional, Tuple, Type
+from typing import Any, ClassVar, List, NamedTuple, Optional, Tuple, Type, TypeVar
 
 import mxnet as mx
 import numpy as np
@@ -9,9 +9,11 @@ from soft_dice.inputs import check_label_dtype, check_shapes
 from soft_dice.options import Options, require
 
 from . import native
-from .counts import Pixels, blocks_for, prepare
+from .counts import Counts, Pixels, blocks_for, prepare
 from .precision import without_amp
 from .resize import Frame, to_label_size
+
+AnyLoss = TypeVar('AnyLoss', bound='StagedLoss')
 
 
 class Trace(NamedTuple):
@@ -44,6 +46,7 @@ class StagedLoss(Loss):
     """
 
     KIND: ClassVar[Type[Options]]
+    OTHERS: ClassVar[int] = 0  # sums of a sample that are not of a class
 
     def __init__(self, options: Optional[Options] = None, weight: Optional[float] = None,
                  batch_axis: int = 0, num_classes: Optional[int] = None, **fields: Any) -> None:
@@ -61,6 +64,7 @@ class StagedLoss(Loss):
         self._num_classes = num_classes or 0
         self._symbol_dtype = 'float32'
         self._trace = Trace()
+        self._cut = False  # after stage 1
 
     def __repr__(self) -> str:
         changed = self.options.changed()
@@ -72,7 +76,7 @@ class StagedLoss(Loss):
     def cast(self, dtype: Any) -> None:
         """Set the arithmetic of Symbol calls; arrays bring their own dtype."""
         super().cast(dtype)
-        self._symbol_dtype = _arithmetic(dtype)
+        self._symbol_dtype = arithmetic(dtype)
 
     def forward(self, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
         if isinstance(pred, mx.nd.NDArray):
@@ -87,7 +91,7 @@ class StagedLoss(Loss):
             check_label_dtype(dice, np.dtype(label.dtype), classes)
             self.options.resolve(classes)
             pixels = int(np.prod(shape)) // (classes * pred.shape[self._batch_axis])
-            dtype = _arithmetic(pred.dtype)
+            dtype = arithmetic(pred.dtype)
             trace = Trace(dtype, self._native_wanted(pred), arrays=True,
                           cast=np.dtype(pred.dtype) != dtype,
                           blocks=blocks_for(pixels), ndim=pred.ndim, num_classes=classes,
@@ -109,7 +113,35 @@ class StagedLoss(Loss):
         return without_amp(F, evaluate, pred, label, pixel_weight)
 
     def _evaluate(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any]) -> Any:
-        """The three stages: (N,), or (N, K)."""
+        sums, valid = self._stage_one(F, pred, label, pixel_weight)
+        if self._cut:
+            return F.concat(*self._flat(sums), valid, dim=1)
+        return self._weigh(F.cast(self._loss(F, sums, valid), self._trace.dtype))
+
+    def stage_one(self: AnyLoss) -> AnyLoss:
+        """A loss of its own that ends after stage 1: what it gives is the sums and, last, ``valid``
+        side by side, (N, M) float64, of which :meth:`stage_two` makes the loss.
+        """
+        cut = type(self)(self.options, weight=self._weight, batch_axis=self._batch_axis,
+                         num_classes=self._num_classes or None)
+        cut._cut = True
+        return cut
+
+    def stage_two(self, F: Any, sums: Any, num_classes: int) -> Any:
+        """The loss in float64 of what :meth:`stage_one` gives, of predictions of so many classes.
+        """
+        def columns(begin: int, end: Optional[int]) -> Any:
+            return F.slice_axis(sums, axis=1, begin=begin, end=end)
+
+        counted = len(Counts._fields) * num_classes
+        counts = [columns(c, c + num_classes) for c in range(0, counted, num_classes)]
+        others = [columns(counted + i, counted + i + 1) for i in range(self.OTHERS)]
+        return self._weigh(self._loss(F, self._unflat(counts + others), columns(-1, None)))
+
+    def _weigh(self, loss: Any) -> Any:
+        return loss if self._weight is None else loss * self._weight
+
+    def _stage_one(self, F: Any, pred: Any, label: Any, pixel_weight: Any) -> Tuple[Any, Any]:
         trace, options, batch_axis, ndim = (self._trace, self.options, self._batch_axis,
                                             self._trace.ndim)
         owned = trace.native and not trace.arrays
@@ -124,13 +156,10 @@ class StagedLoss(Loss):
         if owned:
             pred = native.own(F, pred, trace.dtype)
         if trace.native:
-            sums, valid = self._native_sums(F, pred, label, pixel_weight, options, batch_axis)
-        else:
-            pixels = prepare(F, pred, label, pixel_weight, options.dice, batch_axis, trace.dtype,
-                             ndim, trace.num_classes)
-            sums, valid = self._sums(F, pixels), pixels.valid
-        loss = F.cast(self._loss(F, sums, valid), trace.dtype)
-        return loss if self._weight is None else loss * self._weight
+            return self._native_sums(F, pred, label, pixel_weight, options, batch_axis)
+        pixels = prepare(F, pred, label, pixel_weight, options.dice, batch_axis, trace.dtype,
+                         ndim, trace.num_classes)
+        return self._sums(F, pixels), pixels.valid
 
     def _retrace_for(self, trace: Trace) -> None:
         """A cached graph is for one trace."""
@@ -165,7 +194,15 @@ class StagedLoss(Loss):
         """Stage 2: (N,) or (N, K) float64, NaN where ``valid`` (N, 1) is 0."""
         raise NotImplementedError
 
+    def _flat(self, sums: Any) -> List[Any]:
+        """The arrays that ``sums`` holds: three (N, C), then OTHERS times (N, 1)."""
+        raise NotImplementedError
 
-def _arithmetic(dtype: Any) -> str:
+    def _unflat(self, arrays: List[Any]) -> Any:
+        """The sums that hold these."""
+        raise NotImplementedError
+
+
+def arithmetic(dtype: Any) -> str:
     # Sums in float16 overflow at 65504 pixels.
     return 'float64' if np.dtype(dtype) == 'float64' else 'float32'

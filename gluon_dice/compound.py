@@ -1,5 +1,5 @@
 """DiceCELoss for Gluon: translates arrays and options; the loss is that of soft_dice."""
-from typing import Any, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 from soft_dice.ce_options import DiceCEOptions
 
@@ -43,6 +43,7 @@ class DiceCELoss(StagedLoss):
     """
 
     KIND = DiceCEOptions
+    OTHERS = len(EntropySums._fields)
     options: DiceCEOptions
 
     def _native_wanted(self, pred: Any) -> bool:
@@ -64,3 +65,11 @@ class DiceCELoss(StagedLoss):
         dice = loss_from_counts(F, counts, valid, self.options.dice, self._num_classes)
         entropy = cross_entropy(F, entropy_sums, self.options)
         return F.broadcast_add(self.options.dice_weight * dice, self.options.ce_weight * entropy)
+
+    def _flat(self, sums: Tuple[Counts, EntropySums]) -> List[Any]:
+        counts, entropy_sums = sums
+        return [*counts, *entropy_sums]
+
+    def _unflat(self, arrays: List[Any]) -> Tuple[Counts, EntropySums]:
+        of_dice = len(Counts._fields)
+        return Counts(*arrays[:of_dice]), EntropySums(*arrays[of_dice:])

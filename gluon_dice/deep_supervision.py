@@ -120,10 +120,10 @@ class DeepSupervision(Loss):
         preds, label, pixel_weight = given + [None] * (3 - len(given))
         total: Any = 0
         for i, weight in enumerate(self._scale_weights(len(preds))):
-            inputs = [preds[i], self._label_of(F, label, preds[i], i)]
+            of_scale = [preds[i], self._label_of(F, label, preds[i], i)]
             if pixel_weight is not None:
-                inputs.append(self._of_scale(F, pixel_weight, preds[i], i, dense=False))
-            total = total + weight * self.loss(*inputs)
+                of_scale.append(self._of_scale(F, pixel_weight, preds[i], i, dense=False))
+            total = total + weight * self.loss(*of_scale)
         return total
 
     def _label_of(self, F: Any, label: Any, pred: Any, scale: int) -> Any:

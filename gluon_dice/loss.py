@@ -1,5 +1,5 @@
 """SoftDiceLoss for Gluon: translates arrays and options; the loss is that of soft_dice."""
-from typing import Any, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 from soft_dice.options import DiceOptions
 
@@ -92,3 +92,9 @@ class SoftDiceLoss(StagedLoss):
 
     def _loss(self, F: Any, sums: counts.Counts, valid: Any) -> Any:
         return loss_from_counts(F, sums, valid, self.options, self._num_classes)
+
+    def _flat(self, sums: counts.Counts) -> List[Any]:
+        return [*sums]
+
+    def _unflat(self, arrays: List[Any]) -> counts.Counts:
+        return counts.Counts(*arrays)

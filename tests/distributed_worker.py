@@ -1,0 +1,196 @@
+"""What a worker of tests/test_distributed.py runs: python distributed_worker.py TASK [argument]."""
+import os
+import re
+import signal
+import sys
+import time
+
+import mxnet as mx
+import numpy as np
+from backends import family
+from cases import GENERALISED
+from mxnet import autograd, gluon
+from tolerances import TOLERANCE
+
+from gluon_dice import SoftDiceLoss
+from gluon_dice.parallel import DistributedLoss, connect, zero_gradients
+from soft_dice import DiceCEOptions, DiceOptions
+from soft_dice.gradcheck import relative_error
+
+OPTIONS = [DiceOptions(batch_dice=True), DiceOptions(batch_dice=True, **GENERALISED),
+           DiceCEOptions(batch_dice=True), DiceCEOptions(include_background=False)]
+RNG = np.random.RandomState(0)
+IMAGE = RNG.standard_normal((8, 3, 7, 6))
+LABEL = np.repeat(np.arange(8), 42).reshape(8, 7, 6) // 2  # every share has other classes
+RATE = 0.5
+
+
+def say(text):
+    """A line in one piece, also where several processes write."""
+    os.write(1, f'{text}\n'.encode())
+
+
+def network():
+    mx.random.seed(3)
+    np.random.seed(3)
+    net = gluon.nn.HybridSequential(prefix='net_')
+    with net.name_scope():
+        net.add(gluon.nn.Conv2D(5, 3, padding=1, in_channels=3, activation='relu'),
+                gluon.nn.Conv2D(4, 1, in_channels=5))
+    net.initialize(mx.init.Xavier())
+    net.cast('float64')
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
+def share(sizes, rank):
+    """Image and label of this worker; None where there are none."""
+    begin, size = sum(sizes[:rank]), sizes[rank]
+    if not size:
+        return None, None
+    return (mx.nd.array(array[begin:begin + size], dtype='float64') for array in (IMAGE, LABEL))
+
+
+def run(net, loss, image, label):
+    """Loss and gradients of these samples; without samples what the documentation says."""
+    with autograd.record():
+        value = loss(None, None) if image is None else loss(net(image), label)
+    value.backward()
+    if image is None:
+        zero_gradients(net.collect_params())
+    return value.asnumpy()
+
+
+def gradients(net):
+    return [param.grad().copy().asnumpy() for param in net.collect_params().values()]
+
+
+def weights(net):
+    return [param.data().copy().asnumpy() for param in net.collect_params().values()]
+
+
+def check(net, start, options, loss, trainer, sizes, rank):
+    """One step of all workers is one of a single device with the whole batch.
+
+    All is float64, but MXNet's servers add up gradients in float32.
+    """
+    for param, value in zip(net.collect_params().values(), start):
+        param.set_data(mx.nd.array(value, dtype='float64'))
+    whole = run(net, family(options).block(options), *share((8,), 0))
+    of_whole = gradients(net)
+    value = run(net, loss, *share(sizes, rank))
+    alone = gradients(net)
+    assert loss.total_samples == 8
+    begin = sum(sizes[:rank])
+    expected = whole[begin:begin + sizes[rank]] if sizes[rank] else np.zeros(1)
+    assert relative_error(value, expected) <= TOLERANCE['value, float64']
+    loss.step(trainer)
+    after = [w - RATE / 8 * g for w, g in zip(start, of_whole)]
+    for mine, own, a, b, w in zip(gradients(net), alone, of_whole, weights(net), after):
+        for found, wanted in ((mine, a), (b, w)):
+            error = relative_error(found, wanted)
+            assert error <= TOLERANCE['gradient, added up in float32 by servers'], error
+        assert relative_error(own, a) > 0.01 or sizes[rank] == 8
+
+
+def equal(splits):
+    """Splits such as 4,4:7,1 ."""
+    kvstore = connect(30)
+    net = network()
+    trainer = gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': RATE}, kvstore=kvstore,
+                            update_on_kvstore=False)
+    start = weights(net)
+    for options in OPTIONS:
+        loss = DistributedLoss(family(options).block(options), kvstore, timeout=30)
+        loss.hybridize(static_alloc=True, static_shape=True)
+        for sizes in splits.split(':'):
+            for setting in '01':
+                os.environ['SOFT_DICE_NATIVE'] = setting
+                check(net, start, options, loss, trainer, [*map(int, sizes.split(','))],
+                      kvstore.rank)
+        say(f'equal {kvstore.rank} {loss.bytes_per_call}')
+    return kvstore, net, trainer
+
+
+def optimizer_on_server(splits):
+    """After all of that, the servers are told to run an optimizer, as a Trainer can tell them."""
+    kvstore, net, _ = equal(splits)
+    other = DistributedLoss(SoftDiceLoss(), kvstore, timeout=30)
+    run(net, other, *share((4, 4), kvstore.rank))
+    kvstore.set_optimizer(mx.optimizer.SGD(learning_rate=0.1))
+    kvstore._barrier()
+    try:
+        run(net, other, *share((4, 4), kvstore.rank))
+    except RuntimeError as error:
+        assert 'make the Trainer with update_on_kvstore=False' in str(error), error
+        say('refused the optimizer')
+
+
+def killed(splits):
+    """After all of that, worker 1 is killed between a loss and the step."""
+    kvstore, net, trainer = equal(splits)
+    loss = DistributedLoss(SoftDiceLoss(batch_dice=True), kvstore, timeout=5)
+    run(net, loss, *share((3, 3, 2), kvstore.rank))
+    if kvstore.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    lost(lambda: loss.step(trainer), 5)
+    lost(lambda: run(net, loss, *share((3, 3, 2), kvstore.rank)), 0)
+
+
+def raising():
+    """Worker 1 has another number of classes, and with that an error of its own, later on."""
+    kvstore = connect(30)
+    refused(lambda: DistributedLoss(SoftDiceLoss(smooth=1 + kvstore.rank), kvstore)(
+        *pair(3)), 'must be the same; here it is SoftDiceLoss')
+    refused(lambda: DistributedLoss(SoftDiceLoss(), kvstore)(*pair(3 + kvstore.rank)),
+            r'same number of classes.*got \[3, 4\]')
+    refused(lambda: DistributedLoss(SoftDiceLoss(), kvstore)(None, None),
+            r'be there in the first call; got \[\]')
+    loss = DistributedLoss(SoftDiceLoss(), kvstore, timeout=5)
+    loss(*pair(3))
+    if kvstore.rank == 1:
+        loss(*pair(4))
+    lost(lambda: loss(*pair(3)), 5)
+
+
+def joining():
+    """Not all come."""
+    lost(lambda: connect(3), 3)
+
+
+def pair(classes):
+    return mx.nd.zeros((2, classes, 4, 4)), mx.nd.zeros((2, 4, 4))
+
+
+def refused(function, message):
+    try:
+        function()
+    except (RuntimeError, ValueError) as error:
+        assert re.search(message, str(error)), error
+    else:
+        raise AssertionError('not refused')
+
+
+def lost(function, timeout):
+    """It ends in an error in time."""
+    begin = time.monotonic()
+    try:
+        function()
+    except RuntimeError as error:
+        took = time.monotonic() - begin
+        assert timeout <= took < timeout + 15, took  # others compute on this machine as well
+        say(f'lost: {error}')
+    else:
+        raise AssertionError('nothing was missing')
+
+
+def main(task, *arguments):
+    TASKS[task](*arguments)
+    say(f'done {task}')
+
+
+TASKS = {'optimizer': optimizer_on_server, 'killed': killed, 'raising': raising,
+         'joining': joining}
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
