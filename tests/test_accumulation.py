@@ -1,9 +1,14 @@
-"""Caffe's iter_size: what adding up gradients of several batches gives, and what it does not."""
+"""Gradients of several batches added up, by iter_size or over processes, in Caffe: what that gives,
+and what it does not.
+"""
+import functools
 import json
+from concurrent.futures.process import BrokenProcessPool
 
 import caffe
 import numpy as np
 import pytest
+from examples import caffe_workers
 
 from soft_dice.gradcheck import relative_error
 
@@ -40,3 +45,42 @@ def test_iter_size_is_exact_for_a_loss_per_image(tmp_path, batch, iter_size, opt
 def test_iter_size_is_another_loss_over_the_batch(tmp_path, options):
     whole = update(tmp_path, 8, 1, **options)
     assert relative_error(update(tmp_path, 2, 4, **options), whole) > 0.05
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+@functools.lru_cache(maxsize=None)
+def trained(workers, options='{}'):
+    """The losses of three steps of plain gradient descent, mean over workers, and what they have
+    changed in the weights."""
+    losses, after = caffe_workers.train(workers, 3, rule='SGD', rate=1.0, **json.loads(options))
+    return losses.mean(axis=0), after - untrained()
+
+
+@functools.lru_cache(maxsize=None)
+def untrained():
+    return caffe_workers.train(1, 0)[1]
+
+
+@pytest.mark.parametrize('workers', [2, 4])
+def test_processes_are_exact_for_a_loss_per_image(workers):
+    for found, whole in zip(trained(workers), trained(1)):
+        assert relative_error(found, whole) < 1e-6
+
+
+def test_processes_have_another_loss_over_the_batch():
+    """A thousand times what rounding does, although all of these images are much alike."""
+    options = '{"batch_dice": true}'
+    assert relative_error(trained(4, options)[1], trained(1, options)[1]) > 1e-3
+
+
+def test_processes_learn():
+    losses, _ = caffe_workers.train(2, 30)
+    assert losses[:, -1].mean() < 0.6 * losses[:, 0].mean()
+
+
+def test_a_process_that_fails_ends_all():
+    with pytest.raises(ValueError, match='the batch, 8, must be a multiple of the 3 workers'):
+        caffe_workers.train(3, 1)
+    with pytest.raises(BrokenProcessPool):  # Caffe ends a process whose net it cannot make
+        caffe_workers.train(2, 1, rule='no such solver')
