@@ -92,7 +92,7 @@ def pixels_like(F: Any, array: Any, pred: Any, axis: int) -> Any:
     """
     if axis < 0:
         back = pixels_like(F, F.transpose(array), F.transpose(pred), -1 - axis)
-        return F.transpose(back)
+        return F.BlockGrad(F.transpose(back))  # as in to_label_size
     # Operators that broadcast align the last axes, so those after the classes fall into place, and
     # a class axis of size 1 appears where there is none.  Those before it are then copied.
     after = array = F.cast(array, 'float64')  # in MXNet 1.5 broadcast_like takes equal types only

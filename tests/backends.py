@@ -10,6 +10,7 @@ from unittest import mock
 import mxnet as mx
 import numpy as np
 from cases import Arrays
+from processes import surroundings
 
 from gluon_dice import DiceCELoss, SoftDiceLoss
 from soft_dice import DiceCEOptions, DiceOptions, dice_ce_loss_vjp, soft_dice_loss_vjp
@@ -159,8 +160,7 @@ def caffe_command(*arguments: str, folder: str) -> Tuple[str, int]:
     command = os.path.join(os.path.dirname(sys.executable), 'caffe')
     if not os.path.exists(command):  # PYTHON=... on a machine with Caffe's command in its PATH
         command = 'caffe'
-    environment = {**os.environ, 'GLOG_minloglevel': '0', 'GLOG_logtostderr': '1',
-                   'PYTHONPATH': os.getcwd()}
+    environment = surroundings(GLOG_minloglevel='0', GLOG_logtostderr='1')
     done = subprocess.run([command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           env=environment, cwd=folder)
     return done.stdout.decode(), done.returncode

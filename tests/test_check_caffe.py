@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zoo_caffe
 from backends import input_layer, loss_prototxt
+from processes import surroundings
 from session_tool import Tool
 
 from caffe_layers import gradcheck, prototxt
@@ -287,9 +288,8 @@ def test_a_caller_that_is_killed_leaves_no_process_behind():
             'from caffe_layers.checker.worker import Session; session = Session(Tool); '
             'threading.Thread(target=session.call, args=("say_and", "sleep"), daemon=True).start();'
             ' time.sleep(0.5); print(session._child, flush=True); os.kill(os.getpid(), 9)')
-    path = os.pathsep.join([os.getcwd(), os.path.dirname(zoo_caffe.__file__)])
     done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE,
-                          env={**os.environ, 'PYTHONPATH': path})
+                          env=surroundings())
     child = int(done.stdout)
     for _ in range(100):
         if not _runs(child):
@@ -540,12 +540,11 @@ def test_command_finds_a_layer_in_the_current_directory_and_is_quick(tmp_path):
         '        for i in range(2):\n'
         '            if propagate_down[i]:\n'
         '                bottom[i].diff[...] = (-1) ** i * self.diff / bottom[i].num\n')
-    environment = {**os.environ, 'PYTHONPATH': os.getcwd()}
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, '-m', 'caffe_layers', 'check', '--class', 'mine:Loss', '--pred',
          '2,4,32,32', '--label', '2,4,32,32', '--input', 'softmax', '--json', '-'],
-        cwd=str(tmp_path), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        cwd=str(tmp_path), env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     took = time.perf_counter() - started
     assert done.returncode == 1, done.stderr.decode()
     findings = json.loads(done.stdout.decode())

@@ -17,6 +17,7 @@ import pytest
 import zoo_gluon as zoo
 from mxnet import gluon
 from mxnet.gluon import loss as gluon_loss
+from processes import surroundings
 
 from gluon_dice import SoftDiceLoss
 from gluon_dice.__main__ import main
@@ -340,7 +341,7 @@ def test_command_as_a_user_runs_it_is_quick(tmp_path):
     done = subprocess.run([sys.executable, '-m', 'gluon_dice', 'check', 'mine:loss', '--pred',
                            '2,4,32,32', '--label', '2,4,32,32', '--json', '-'],
                           cwd=str(tmp_path), stdout=subprocess.PIPE, universal_newlines=True,
-                          env={**os.environ, 'PYTHONPATH': os.getcwd()})
+                          env=surroundings())
     assert done.returncode == 0
     assert json.loads(done.stdout)['gradient']['verdict'] == 'correct'
     assert time.time() - began < 30

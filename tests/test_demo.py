@@ -10,6 +10,7 @@ import caffe
 import mxnet as mx
 import numpy as np
 import pytest
+from processes import surroundings
 
 from demo import brain, training, unet_gluon
 from demo.__main__ import main
@@ -101,8 +102,7 @@ def test_plain_caffe_command(name, tmp_path):
     done = subprocess.run([command if os.path.exists(command) else 'caffe', 'train', '-solver',
                            str(path)], cwd=str(ROOT), stderr=subprocess.STDOUT,
                           stdout=subprocess.PIPE,
-                          env={**os.environ, 'GLOG_logtostderr': '1', 'GLOG_minloglevel': '0',
-                               'PYTHONPATH': str(ROOT)})
+                          env=surroundings(GLOG_logtostderr='1', GLOG_minloglevel='0'))
     assert done.returncode == 0, done.stdout.decode()
     assert re.search(r'Iteration 3, loss = \d', done.stdout.decode())
 

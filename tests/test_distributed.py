@@ -1,24 +1,18 @@
 """Workers, a server and a scheduler as real processes on loopback: tests/distributed_worker.py."""
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import mxnet as mx
 import pytest
+from processes import TESTS, surroundings
 
 from gluon_dice import SoftDiceLoss
 from gluon_dice.launch import environment, free_port, main, printed
 from gluon_dice.parallel import DistributedLoss, connect
 
-TESTS = Path(__file__).resolve().parent
 WORKER = [sys.executable, str(TESTS / 'distributed_worker.py')]
+AROUND = surroundings(OMP_NUM_THREADS='1')
 HANG = 150  # seconds after which a run is said to hang; others compute on this machine as well
-
-
-def surroundings():
-    path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    return {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': path}
 
 
 def launch(workers, *task):
@@ -26,7 +20,7 @@ def launch(workers, *task):
     line = [sys.executable, '-m', 'gluon_dice.launch', '--workers', str(workers),
             '--grace', '60', '--', *WORKER, *task]
     done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=HANG,
-                          env=surroundings())
+                          env=AROUND)
     return done.stdout.decode(), done.returncode
 
 
@@ -70,7 +64,7 @@ def test_a_worker_never_joins(others, state):
             line = [*WORKER, 'joining'] if role == 'worker' else [sys.executable, '-c',
                                                                   'import mxnet']
             variables = environment(role, '127.0.0.1', port, 2, 1)
-            started.append(subprocess.Popen(line, env={**surroundings(), **variables},
+            started.append(subprocess.Popen(line, env={**AROUND, **variables},
                                             stdout=subprocess.PIPE))
         output = started[-1].communicate(timeout=HANG)[0].decode()
         assert started[-1].returncode == 1
@@ -86,7 +80,7 @@ def test_example():
     """Both workers report the same loss, which has gone down."""
     line = [sys.executable, '-m', 'gluon_dice.launch', '--', sys.executable, '-m',
             'examples.gluon_workers']
-    done = subprocess.run(line, stdout=subprocess.PIPE, env=surroundings(), timeout=HANG)
+    done = subprocess.run(line, stdout=subprocess.PIPE, env=AROUND, timeout=HANG)
     assert done.returncode == 0
     losses = [line.split()[-1] for line in done.stdout.decode().splitlines() if 'loss' in line]
     assert len(losses) == 2 and losses[0] == losses[1] and float(losses[0]) < 0.4, losses

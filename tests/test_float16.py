@@ -1,9 +1,7 @@
 """Mixed precision: float16 predictions and labels, loss scaling, and mx.contrib.amp."""
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -11,13 +9,13 @@ import pytest
 from backends import FAMILIES, MODES, differentiate, in_mode, ndarray, reference, with_native
 from cases import Arrays
 from mxnet import autograd, gluon
+from processes import TESTS, surroundings
 from tolerances import TOLERANCE
 
 from gluon_dice import DeepSupervision, DiceCELoss, DiceMetric, SoftDiceLoss
 from soft_dice import DiceCEOptions, DiceOptions, hard_dice, soft_dice_loss
 from soft_dice.gradcheck import relative_error
 
-TESTS = Path(__file__).resolve().parent
 SCALE = 2.0 ** 16  # what amp starts with
 each_path = pytest.mark.parametrize('native', ['0', '1'], ids=['operators', 'native'])
 
@@ -201,9 +199,8 @@ def test_metric():
 def test_under_amp(target, casts):
     """In a process of its own, as amp.init() is for good.  ``casts`` of the network's graph, 1 of
     the pooling, or data, weight and bias of two convolutions: amp is on, and not in the loss."""
-    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(TESTS.parent), str(TESTS)])}
     done = subprocess.run([sys.executable, str(TESTS / 'amp_session.py'), target],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=surroundings())
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     found = json.loads(done.stdout.decode())
     assert found['casts'] == casts

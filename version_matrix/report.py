@@ -66,7 +66,7 @@ def lacks(facts_of: Sequence[Result]) -> str:
         return errors[0]
     sentences = [sentence for each in seen[:1] for sentence in each.lacks]
     if any(each.operator for each in seen):
-        sentences.append("external operators (as of 1.8): MXNet's own serve in place of the "
+        sentences.append("external operators (as of 1.9): MXNet's own serve in place of the "
                          'kernels')
     return '; '.join(sentences) or 'nothing'
 

@@ -25,7 +25,7 @@ from soft_dice.options import DiceOptions
 from ..counts import Counts
 
 HERE = Path(__file__).resolve().parent
-OLDEST_API = 10  # MXNet 1.8; that of 1.7 is another one
+OLDEST_API = 11  # MXNet 1.9; 1.8 has another one, and its wheel not all of it
 CPU = ('cpu', 'cpu_pinned', 'cpu_shared')
 
 
