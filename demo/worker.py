@@ -12,16 +12,16 @@ from typing import Any, List, NamedTuple
 
 import mxnet as mx
 from mxnet.gluon import nn
-from tqdm import tqdm
 
 from gluon_dice import SoftDiceLoss
 from gluon_dice.parallel import DistributedLoss, connect
 
 from . import brain, gluon_training
-from .training import UNET
+from .training import UNET, progress
 from .unet_gluon import UNet
 
 GROUPS = 4
+STEPS = 60
 
 
 class Record(NamedTuple):
@@ -57,10 +57,12 @@ def train(seed: int, steps: int, dtype: str, kvstore: Any = None, mean_of_shares
     data = data._replace(image=data.image.astype(dtype))
     step = gluon_training.stepper(net, loss, data, UNET, seed, steps, kvstore)
     losses, seconds = [], []
-    for _ in tqdm(range(steps), desc=name, unit='step', disable=not name, dynamic_ncols=True):
-        start = time.monotonic()
-        losses.append(step())
-        seconds.append(time.monotonic() - start)
+    with progress(name, steps) as bar:
+        for _ in range(steps):
+            start = time.monotonic()
+            losses.append(step())
+            seconds.append(time.monotonic() - start)
+            bar.update()
     rank, workers = (0, 1) if kvstore is None else (kvstore.rank, kvstore.num_workers)
     parameters = sum(each.data().size for each in net.collect_params().values()
                      if each.grad_req != 'null')
@@ -85,7 +87,7 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path, help='where worker-RANK.json goes')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--steps', type=int, default=60)
+    parser.add_argument('--steps', type=int, default=STEPS)
     parser.add_argument('--dtype', choices=('float32', 'float64'), default='float64')
     parser.add_argument('--mean-of-shares', action='store_true',
                         help='without DistributedLoss: the Dice over each share by itself')

@@ -97,7 +97,8 @@ def printed(command: List[str], host: str, port: int, workers: int, servers: int
     return '\n'.join(lines)
 
 
-def _described(status: int) -> str:
+def described(status: int) -> str:
+    """An exit status in words."""
     if status >= 0:
         return f'status {status}'
     return f'signal {-status} ({signal.Signals(-status).name})'
@@ -145,7 +146,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return 2
     failed = {name: status for name, status in ended.items() if status}
     for name, status in failed.items():
-        print(f'gluon_dice.launch: {name} of {given.workers} ended with {_described(status)}',
+        print(f'gluon_dice.launch: {name} of {given.workers} ended with {described(status)}',
               file=sys.stderr)
     return 1 if failed else 0
 
