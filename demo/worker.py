@@ -21,6 +21,7 @@ from .training import UNET, progress
 from .unet_gluon import UNet
 
 GROUPS = 4
+WARM = 3  # steps that are not counted, as MXNet plans its memory in them
 STEPS = 60
 
 
@@ -32,6 +33,8 @@ class Record(NamedTuple):
     samples : of each batch that it had.
     parameters : numbers that the network's gradient holds.
     loss_bytes : that the loss sends in each step, and gets back as many.
+    loopback : bytes that this machine's processes have sent each other in each step, whoever they
+        are; 0 where the system does not say.
     """
 
     losses: List[float]
@@ -39,6 +42,7 @@ class Record(NamedTuple):
     samples: int
     parameters: int
     loss_bytes: int
+    loopback: float
 
 
 def train(seed: int, steps: int, dtype: str, kvstore: Any = None, mean_of_shares: bool = False,
@@ -56,18 +60,29 @@ def train(seed: int, steps: int, dtype: str, kvstore: Any = None, mean_of_shares
     data = brain.load('train', seed)
     data = data._replace(image=data.image.astype(dtype))
     step = gluon_training.stepper(net, loss, data, UNET, seed, steps, kvstore)
-    losses, seconds = [], []
+    losses, seconds, sent = [], [], []
     with progress(name, steps) as bar:
         for _ in range(steps):
             start = time.monotonic()
             losses.append(step())
             seconds.append(time.monotonic() - start)
+            sent.append(_loopback())
             bar.update()
     rank, workers = (0, 1) if kvstore is None else (kvstore.rank, kvstore.num_workers)
     parameters = sum(each.data().size for each in net.collect_params().values()
                      if each.grad_req != 'null')
+    each_step = (sent[-1] - sent[WARM - 1]) / (steps - WARM) if steps > WARM else 0
     return Record(losses, seconds, len(range(UNET.batch_size)[rank::workers]), parameters,
-                  getattr(loss, 'bytes_per_call', 0))
+                  getattr(loss, 'bytes_per_call', 0), each_step)
+
+
+def _loopback() -> int:
+    """Bytes sent through the loopback interface since the system started."""
+    try:
+        lines = Path('/proc/net/dev').read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split(':')[1].split()[8]) for line in lines if line.strip()[:3] == 'lo:')
 
 
 def _network(seed: int, dtype: str) -> UNet:
