@@ -49,13 +49,10 @@ def demo(out: Path, seed: int, steps: int = worker.STEPS) -> int:
                               {name: difference(curves[ONE], curves[name])
                                for name in (TWO, SHARES)}, LIMITS)
     (out / 'distributed.json').write_text(json.dumps(
-        {'seed': seed, 'steps': steps, 'losses': {name: list(each) for name, each in
-                                                  curves.items()}}, indent=2) + '\n')
+        {'seed': seed, 'steps': steps, 'records': {name: [one._asdict() for one in each]
+                                                   for name, each in records.items()}}) + '\n')
     print(f'distributed.png and distributed.json are in {out}')
-    found = findings(curves)
-    for finding in found:
-        print(f'demo: {finding}', file=sys.stderr)
-    return 1 if found else 0
+    return judged(curves)
 
 
 def run(workers: int, *options: str) -> List[Record]:
@@ -84,6 +81,14 @@ def curve(records: List[Record]) -> np.ndarray:
 def difference(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Of each step, relative."""
     return np.abs(found - expected) / np.abs(expected)
+
+
+def judged(curves: Curves) -> int:
+    """Say what is not as it must be, and give the exit status."""
+    found = findings(curves)
+    for finding in found:
+        print(f'demo: {finding}', file=sys.stderr)
+    return 1 if found else 0
 
 
 def findings(curves: Curves) -> List[str]:

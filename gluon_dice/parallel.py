@@ -235,8 +235,8 @@ class DistributedLoss(gluon.Block):
                              f'got {samples} samples')
 
         def step() -> None:
-            _share_weights(trainer)
             _refuse_other(trainer, self._connection.kvstore)
+            _share_weights(trainer)
             trainer.step(samples)
             mx.nd.waitall()
 
@@ -314,6 +314,8 @@ def _share_weights(trainer: gluon.Trainer) -> None:
 
 def _refuse_other(trainer: gluon.Trainer, kvstore: Any) -> None:
     """A Trainer that would not add up the workers' gradients."""
+    if not trainer._kv_initialized:
+        trainer._init_kvstore()
     if trainer._kvstore is not kvstore or trainer._update_on_kvstore:
         raise ValueError("trainer must be made over the loss's KVStore, for example gluon.Trainer("
                          "params, 'adam', kvstore=kvstore, update_on_kvstore=False); got "
