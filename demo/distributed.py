@@ -36,7 +36,7 @@ def demo(out: Path, seed: int, steps: int = worker.STEPS) -> int:
     DemoError : a worker failed.
     """
     options = ['--seed', str(seed), '--steps', str(steps)]
-    print('What to start on several machines:\n')
+    print('What to start on several machines; each worker leaves its losses in FOLDER:\n')
     print(launch.printed(['python', '-m', 'demo.worker', 'FOLDER', *options], '10.0.0.1', 9091,
                          WORKERS, servers=1))
     print(f'\nOn this one, {steps} steps in float64:', flush=True)

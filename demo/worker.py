@@ -14,6 +14,7 @@ import mxnet as mx
 from mxnet.gluon import nn
 
 from gluon_dice import SoftDiceLoss
+from gluon_dice.launch import positive
 from gluon_dice.parallel import DistributedLoss, connect
 
 from . import brain, gluon_training
@@ -101,12 +102,16 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path, help='where worker-RANK.json goes')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--steps', type=int, default=STEPS)
+    parser.add_argument('--steps', type=positive, default=STEPS)
     parser.add_argument('--dtype', choices=('float32', 'float64'), default='float64')
     parser.add_argument('--mean-of-shares', action='store_true',
                         help='without DistributedLoss: the Dice over each share by itself')
     parser.add_argument('--name', default='', help='of the progress bar of worker 0 (none)')
     given = parser.parse_args()
+    try:
+        given.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f'cannot write into {given.folder}: {error.strerror}')
     kvstore = connect()
     record = train(given.seed, given.steps, given.dtype, kvstore, given.mean_of_shares,
                    given.name if kvstore.rank == 0 else '')

@@ -128,7 +128,8 @@ def described(status: int) -> str:
     return f'signal {-status} ({signal.Signals(-status).name})'
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An option of a command that is a whole number > 0."""
     value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f'must be a whole number > 0, for example 2; got {text}')
@@ -154,8 +155,8 @@ def _seconds(text: str) -> float:
 def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m gluon_dice.launch', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--workers', type=_positive, default=2, help='how many (2)')
-    parser.add_argument('--servers', type=_positive, default=1, help='how many (1)')
+    parser.add_argument('--workers', type=positive, default=2, help='how many (2)')
+    parser.add_argument('--servers', type=positive, default=1, help='how many (1)')
     parser.add_argument('--grace', type=_seconds, default=90.0, metavar='SECONDS',
                         help='that the others have after a worker has failed (90)')
     parser.add_argument('--print', action='store_true',
