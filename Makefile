@@ -7,7 +7,7 @@ PYTHON ?= $(RUNTIME_PYTHON)
 # torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
 TORCH := .runtime-originals
 
-.PHONY: help env test test-matrix lint demo demo-3d bench long-run originals clean clean-env
+.PHONY: help env test test-matrix lint demo demo-3d demo-distributed bench long-run originals clean clean-env
 
 help:
 	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint       check style and types"
 	@echo "make demo       train on real images in both frameworks and draw what happened"
 	@echo "make demo-3d    the same on volumes, with a V-Net on blocks of a brain"
+	@echo "make demo-distributed  a training by two workers is that of one process"
 	@echo "make bench      measure speed and memory against MONAI, nnU-Net and others (benchmarks/)"
 	@echo "make long-run   10,000 steps of changing sizes: memory flat, kernels like the reference"
 	@echo "make originals  run the published losses anew that tests/test_presets.py compares with"
@@ -55,6 +56,9 @@ demo: env
 
 demo-3d: env
 	$(PYTHON) -m demo --3d
+
+demo-distributed: env
+	$(PYTHON) -m demo --distributed
 
 bench: env $(TORCH)/installed
 	$(PYTHON) -m benchmarks $(BENCH)

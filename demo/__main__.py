@@ -1,6 +1,7 @@
 """Train one network in Gluon and in Caffe, and show what came of it.
 
-``python -m demo`` is a U-Net on slices, ``python -m demo --3d`` a V-Net on blocks of the volume.
+``python -m demo`` is a U-Net on slices, ``python -m demo --3d`` a V-Net on blocks of the volume;
+``python -m demo --distributed`` trains the U-Net by two workers and compares with one process.
 """
 import argparse
 import json
@@ -27,8 +28,13 @@ Predictions = Dict[str, np.ndarray]
 def main(arguments: Optional[List[str]] = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        demo(options.out or (OUT / '3d' if options.volume else OUT), options.seed, options.quick,
-             options.volume)
+        out = options.out or (OUT / '3d' if options.volume else OUT)
+        _check_folder(out)
+        if options.distributed:
+            from . import distributed
+            return distributed.demo(out, options.seed,
+                                    **({'steps': QUICK_STEPS} if options.quick else {}))
+        demo(out, options.seed, options.quick, options.volume)
     except brain.DemoError as error:
         print(f'demo: {error}', file=sys.stderr)
         return 2
@@ -43,7 +49,6 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 def demo(out: Path, seed: int, quick: bool, volume: bool = False) -> None:
     start = time.time()
-    _check_folder(out)
     load: Any = blocks.region if volume else brain.load
     train, test = load('train', seed), load('test', seed)
     predictions = {'baseline': brain.histogram_baseline(train, test)}
@@ -79,8 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m demo', description='Trains one U-Net on brain slices in Gluon and in '
         'Caffe, and compares both with an intensity histogram.')
-    parser.add_argument('--3d', action='store_true', dest='volume',
-                        help='a V-Net on blocks of the volume, in place of the U-Net on slices')
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--3d', action='store_true', dest='volume',
+                      help='a V-Net on blocks of the volume, in place of the U-Net on slices')
+    what.add_argument('--distributed', action='store_true',
+                      help='the U-Net in Gluon by two workers, in place of both frameworks; exit '
+                      'status 1 where the curve is not that of one process')
     parser.add_argument('--out', type=Path, metavar='FOLDER',
                         help='where pictures and numbers go (default: demo/out or demo/out/3d)')
     parser.add_argument('--seed', type=_seed, default=0, metavar='N',

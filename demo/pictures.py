@@ -20,6 +20,8 @@ COLORS = ('black', '#2a78b5', '#9a9a9a', '#f5efdc')  # of CLASSES
 LINES = {'gluon': '#1f77b4', 'caffe': '#d95f02', 'baseline': '#777777'}
 AXIAL, CORONAL, SAGITTAL = 40, 26, 34  # the planes of the test region that are shown
 STYLES = {'gluon': '-', 'caffe': (0, (4, 3))}  # one may lie on the other
+DISTRIBUTED = (dict(color='#9ec9e8', linewidth=5), dict(color='#08306b', linewidth=1.2),
+               dict(color='#d95f02', linestyle=(0, (4, 2))))
 NAMES = {'baseline': 'Histogram', 'gluon': 'Gluon', 'caffe': 'Caffe'}
 
 
@@ -81,6 +83,32 @@ def draw_curves(path: Path, outcomes: Dict[str, Outcome], baseline: float, teste
     for axis in (left, right):
         axis.grid(alpha=0.3)
         axis.legend(loc='upper right' if axis is left else 'lower right')
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+def draw_distributed(path: Path, curves: Dict[str, np.ndarray],
+                     differences: Dict[str, np.ndarray], limits: Dict[int, float]) -> None:
+    """The losses of several trainings, and how far some are from the first, with the limits."""
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
+    for (name, losses), style in zip(curves.items(), DISTRIBUTED):
+        steps = np.arange(1, len(losses) + 1)
+        left.plot(steps, losses, label=name, **style)
+        if name in differences:
+            apart = differences[name]
+            right.plot(steps[apart > 0], apart[apart > 0], label=name, marker='o', markersize=3,
+                       **dict(style, linestyle='-', linewidth=1))
+    ends = [0, *(min(step, len(steps)) for step in limits)]
+    for begin, end, limit in zip(ends, ends[1:], limits.values()):
+        right.plot([begin + 0.5, end + 0.5], [limit] * 2, color='black', linestyle='--',
+                   label='allowed' if begin == 0 else None)
+    left.set(xlabel='step', ylabel='soft Dice loss, -log S', title='Training batches')
+    right.set(xlabel='step', ylabel='relative', yscale='log',
+              title='Difference from one process')
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+        axis.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=100)
     pyplot.close(figure)

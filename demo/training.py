@@ -1,7 +1,7 @@
 """What both frameworks share: the schedules, the loop, and what it leaves behind."""
 import sys
 import time
-from typing import Callable, List, NamedTuple, Tuple
+from typing import Any, Callable, List, NamedTuple, Tuple
 
 import numpy as np
 from tqdm import tqdm
@@ -75,8 +75,7 @@ def run(name: str, step: Callable[[], float], predict: Callable[[], np.ndarray],
     start = time.time()
     losses: List[float] = []
     curve: List[Tuple[int, float]] = []
-    pause = 0.1 if sys.stderr.isatty() else 15  # seconds; every update is a line in a log
-    with tqdm(total=steps, desc=name, unit='step', dynamic_ncols=True, mininterval=pause) as bar:
+    with progress(name, steps) as bar:
         for taken in range(1, steps + 1):
             losses.append(step())
             if taken % test_every == 0 or taken == steps:
@@ -86,3 +85,10 @@ def run(name: str, step: Callable[[], float], predict: Callable[[], np.ndarray],
                             dice=f'{curve[-1][1]:.3f}' if curve else '-', refresh=False)
             bar.update()
     return Outcome(prediction, losses, curve, time.time() - start)
+
+
+def progress(name: str, steps: int) -> Any:
+    """A progress bar; without a name it shows nothing."""
+    pause = 0.1 if sys.stderr.isatty() else 15  # seconds; every update is a line in a log
+    return tqdm(total=steps, desc=name, unit='step', dynamic_ncols=True, mininterval=pause,
+                disable=not name)

@@ -4,7 +4,7 @@ It is the network of prototxt_examples/brain_unet/train_val.prototxt, layer by l
 batches, loss, Adam and schedule. The weights start from the same distribution, but not from the
 same numbers: each framework draws its own.
 """
-from typing import Any
+from typing import Any, Callable
 
 from mxnet import gluon
 from mxnet.gluon import nn
@@ -14,9 +14,13 @@ from .training import UNET, Outcome
 
 
 class UNet(gluon.HybridBlock):
-    """Scores (N, classes, H, W) of images (N, 1, H, W); H and W divisible by 2^levels."""
+    """Scores (N, classes, H, W) of images (N, 1, H, W); H and W divisible by 2^levels.
 
-    def __init__(self, classes: int = len(brain.CLASSES), width: int = 8, levels: int = 2) -> None:
+    normalization : makes the layer after each convolution but the last.
+    """
+
+    def __init__(self, classes: int = len(brain.CLASSES), width: int = 8, levels: int = 2,
+                 normalization: Callable[[], gluon.HybridBlock] = nn.BatchNorm) -> None:
         super().__init__()
         widths = [width * 2 ** level for level in range(levels)]
         with self.name_scope():
@@ -24,10 +28,10 @@ class UNet(gluon.HybridBlock):
             self.twice = nn.HybridSequential()
             self.up = nn.HybridSequential()
             for channels in widths:
-                self.down.add(_two_convolutions(channels))
+                self.down.add(_two_convolutions(channels, normalization))
                 self.twice.add(nn.Conv2DTranspose(channels, kernel_size=2, strides=2))
-                self.up.add(_two_convolutions(channels))
-            self.bottom = _two_convolutions(width * 2 ** levels)
+                self.up.add(_two_convolutions(channels, normalization))
+            self.bottom = _two_convolutions(width * 2 ** levels, normalization)
             self.pool = nn.MaxPool2D(pool_size=2)
             self.score = nn.Conv2D(classes, kernel_size=1)
 
@@ -42,12 +46,13 @@ class UNet(gluon.HybridBlock):
         return self.score(x)
 
 
-def _two_convolutions(channels: int) -> nn.HybridSequential:
+def _two_convolutions(channels: int, normalization: Callable[[], gluon.HybridBlock]
+                      ) -> nn.HybridSequential:
     block = nn.HybridSequential()
     for _ in range(2):
         # The normalisation subtracts the mean, and a bias with it.
         block.add(nn.Conv2D(channels, kernel_size=3, padding=1, use_bias=False),
-                  nn.BatchNorm(), nn.Activation('relu'))
+                  normalization(), nn.Activation('relu'))
     return block
 
 

@@ -7,14 +7,16 @@ could not run.  When a worker has failed, the others get ``--grace`` seconds to 
 is left is then killed, as are scheduler and servers, which MXNet never ends by themselves then.
 """
 import argparse
+import contextlib
 import os
 import shlex
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 # Such a process is nothing but this import, which returns when all is over.
 SERVICE = ('-c', 'import mxnet')
@@ -36,9 +38,31 @@ def processes(command: List[str], workers: int, servers: int) -> List[Tuple[str,
             *((f'process {i}', 'worker', command) for i in range(workers))]
 
 
+@contextlib.contextmanager
+def _exit_on_signals() -> Iterator[None]:
+    """What would end this process on the spot raises SystemExit; scheduler and servers would stay
+    for ever.  A signal that is ignored or handled already is left alone."""
+    def leave(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    ours = [each for each in (signal.SIGTERM, signal.SIGHUP)
+            if threading.current_thread() is threading.main_thread()
+            and signal.getsignal(each) == signal.SIG_DFL]
+    for each in ours:
+        signal.signal(each, leave)
+    try:
+        yield
+    finally:
+        for each in ours:
+            signal.signal(each, signal.SIG_DFL)
+
+
+@_exit_on_signals()
 def run(command: List[str], workers: int, servers: int = 1, grace: float = 90.0,
         port: Optional[int] = None) -> Dict[str, int]:
     """Run them on this machine until all workers have ended.
+
+    SIGTERM and SIGHUP end this process with status 128 + signal, and what it started with it.
 
     Returns
     -------
@@ -97,17 +121,25 @@ def printed(command: List[str], host: str, port: int, workers: int, servers: int
     return '\n'.join(lines)
 
 
-def _described(status: int) -> str:
+def described(status: int) -> str:
+    """An exit status in words."""
     if status >= 0:
         return f'status {status}'
     return f'signal {-status} ({signal.Signals(-status).name})'
 
 
-def _positive(text: str) -> int:
-    value = int(text) if text.isdigit() else 0
+def positive(text: str) -> int:
+    """An option of a command that is a whole number > 0."""
+    value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f'must be a whole number > 0, for example 2; got {text}')
     return value
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) < 2 ** 16):
+        raise argparse.ArgumentTypeError(f'must be in [1, 65535], for example 9091; got {text}')
+    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -123,14 +155,14 @@ def _seconds(text: str) -> float:
 def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m gluon_dice.launch', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--workers', type=_positive, default=2, help='how many (2)')
-    parser.add_argument('--servers', type=_positive, default=1, help='how many (1)')
+    parser.add_argument('--workers', type=positive, default=2, help='how many (2)')
+    parser.add_argument('--servers', type=positive, default=1, help='how many (1)')
     parser.add_argument('--grace', type=_seconds, default=90.0, metavar='SECONDS',
                         help='that the others have after a worker has failed (90)')
     parser.add_argument('--print', action='store_true',
                         help='start nothing; print the command of each process')
     parser.add_argument('--host', default='127.0.0.1', help='of the scheduler, with --print')
-    parser.add_argument('--port', type=_positive, help='of the scheduler (a free one)')
+    parser.add_argument('--port', type=_port, help='of the scheduler (a free one)')
     parser.add_argument('command', nargs='+', help='of a worker, after --')
     given = parser.parse_args(arguments)
     if given.print:
@@ -145,7 +177,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return 2
     failed = {name: status for name, status in ended.items() if status}
     for name, status in failed.items():
-        print(f'gluon_dice.launch: {name} of {given.workers} ended with {_described(status)}',
+        print(f'gluon_dice.launch: {name} of {given.workers} ended with {described(status)}',
               file=sys.stderr)
     return 1 if failed else 0
 

@@ -13,9 +13,9 @@ from mxnet import gluon
 
 from .base import StagedLoss, arithmetic
 from .counts import Counts
-from .workers import Connection, checked_timeout, connect
+from .workers import Connection, bounded, checked_timeout, connect, scheduler_state
 
-__all__ = ['DataParallelLoss', 'DistributedLoss', 'connect', 'zero_gradients']
+__all__ = ['DataParallelLoss', 'DistributedLoss', 'connect', 'share_weights', 'zero_gradients']
 
 Arrays = Sequence[Optional[mx.nd.NDArray]]
 
@@ -154,7 +154,8 @@ class DistributedLoss(gluon.Block):
 
     With ``batch_dice`` the sums over pixels of each worker's share travel, 3 C + 2 numbers, with a
     cross-entropy 3 C + 4; else 2, as no sample needs another.  A number is 12 bytes, as the servers
-    add up in float32, and every worker gets those of all: so all compute the same to the last bit.
+    add up in float32: so every sum arrives to the last bit, and the workers' losses differ by no
+    more than rounding in float64.
 
     Examples
     --------
@@ -220,14 +221,23 @@ class DistributedLoss(gluon.Block):
         """``trainer.step`` for all samples of the last call, waited for no longer than the loss is.
 
         ``trainer.step(loss.total_samples)`` is the same but waits forever for a worker that dies in
-        the middle of it.
+        the middle of it, and needs :func:`share_weights` before it.
 
         Raises
         ------
+        ValueError : no call before, without ``batch_size``; a Trainer that adds up no gradients.
         RuntimeError : as the loss.
         """
+        samples = self.total_samples if batch_size is None else batch_size
+        if not samples:
+            raise ValueError('step must come after a call of the loss, which says how many samples '
+                             'there are, or be given a batch_size, for example 8; '
+                             f'got {samples} samples')
+
         def step() -> None:
-            trainer.step(self.total_samples if batch_size is None else batch_size)
+            _refuse_other(trainer, self._connection.kvstore)
+            _share_weights(trainer)
+            trainer.step(samples)
             mx.nd.waitall()
 
         self._connection.wait(step, self.timeout if timeout is None else timeout,
@@ -271,6 +281,46 @@ class DistributedLoss(gluon.Block):
 
 HEADER = 2  # number of samples, how many of them are not valid
 WAITING = "for the other workers' counts"
+
+
+def share_weights(trainer: gluon.Trainer, timeout: float = 60.0) -> None:
+    """Give every worker the weights of worker 0, as Trainer's first step would, and wait for them.
+
+    In MXNet 1.9.1 the gradients of that step may overtake the weights: a worker then has the
+    gradient of its last parameter where the weights should be, now and then and in silence.
+    :meth:`DistributedLoss.step` calls this; who calls ``trainer.step`` must do so once before it.
+
+    Parameters
+    ----------
+    trainer : over a KVStore; the parameters' shapes must be known.
+    timeout : seconds to wait for the other workers.
+
+    Raises
+    ------
+    RuntimeError : not all workers have called this in time.  The process has to end then.
+    """
+    timeout = checked_timeout(timeout)
+    bounded(lambda: _share_weights(trainer), timeout, lambda: (
+        f"a worker has waited {timeout:g} s for worker 0's weights; {scheduler_state()}"))
+
+
+def _share_weights(trainer: gluon.Trainer) -> None:
+    if not trainer._kv_initialized:
+        trainer._init_kvstore()
+    if trainer._params_to_init:
+        trainer._init_params()
+        mx.nd.waitall()
+
+
+def _refuse_other(trainer: gluon.Trainer, kvstore: Any) -> None:
+    """A Trainer that would not add up the workers' gradients."""
+    if not trainer._kv_initialized:
+        trainer._init_kvstore()
+    if trainer._kvstore is not kvstore or trainer._update_on_kvstore:
+        raise ValueError("trainer must be made over the loss's KVStore, for example gluon.Trainer("
+                         "params, 'adam', kvstore=kvstore, update_on_kvstore=False); got "
+                         f'kvstore={getattr(trainer._kvstore, "type", None)!r}, '
+                         f'update_on_kvstore={bool(trainer._update_on_kvstore)}')
 
 
 def _nothing() -> mx.nd.NDArray:

@@ -112,13 +112,13 @@ class Connection:
         missing = [rank for rank, (host, port) in enumerate(self._peers)
                    if port and not _answers(host, port)]
         if not self._peers:
-            return f'not all of the {self.number} workers are there; {_scheduler_state()}'
+            return f'not all of the {self.number} workers are there; {scheduler_state()}'
         there = f'{self.number - len(missing)} of {self.number} workers are there'
         if missing:
             names = ', '.join(f'worker {rank} on {self._peers[rank][0]}' for rank in missing)
             return f'{there}, and no answer comes from {names}'
         return (f'{there}, so that one of them is stuck or makes other calls than the rest, or a '
-                f'server is gone; {_scheduler_state()}')
+                f'server is gone; {scheduler_state()}')
 
     def _exchange_addresses(self) -> None:
         own = np.array(self._listen(), dtype='float64')
@@ -178,7 +178,7 @@ def connect(timeout: float = 60.0) -> Any:
     kvstore = bounded(lambda: mx.kv.create('dist_sync'), timeout, lambda: (
         f'a worker has waited {timeout:g} s to join; not all of the '
         f'{os.environ["DMLC_NUM_WORKER"]} workers and {os.environ["DMLC_NUM_SERVER"]} server(s) '
-        f'have come; {_scheduler_state()}'))
+        f'have come; {scheduler_state()}'))
     Connection(kvstore, timeout)
     return kvstore
 
@@ -222,7 +222,7 @@ def _scheduler() -> Tuple[str, int]:
     return os.environ['DMLC_PS_ROOT_URI'], int(os.environ['DMLC_PS_ROOT_PORT'])
 
 
-def _scheduler_state() -> str:
+def scheduler_state() -> str:
     host, port = _scheduler()
     state = 'answers' if _answers(host, port) else 'does not answer'
     return f'the scheduler, {host}:{port}, {state}'

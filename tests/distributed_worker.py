@@ -13,7 +13,7 @@ from mxnet import autograd, gluon
 from tolerances import TOLERANCE
 
 from gluon_dice import SoftDiceLoss, native
-from gluon_dice.parallel import DistributedLoss, connect, zero_gradients
+from gluon_dice.parallel import DistributedLoss, connect, share_weights, zero_gradients
 from soft_dice import DiceCEOptions, DiceOptions
 from soft_dice.gradcheck import relative_error
 
@@ -101,6 +101,7 @@ def equal(splits):
     trainer = gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': RATE}, kvstore=kvstore,
                             update_on_kvstore=False)
     start = weights(net)
+    check_weights(net, start, trainer, kvstore.rank)
     for options in OPTIONS:
         loss = DistributedLoss(family(options).block(options), kvstore, timeout=30)
         loss.hybridize(static_alloc=True, static_shape=True)
@@ -113,12 +114,24 @@ def equal(splits):
     return kvstore, net, trainer
 
 
+def check_weights(net, start, trainer, rank):
+    """Worker 0's are there before there is a step, whatever the others had."""
+    for param in net.collect_params().values():
+        param.set_data(param.data() + rank)
+    share_weights(trainer, timeout=30)
+    for found, wanted in zip(weights(net), start):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def optimizer_on_server(splits):
-    """After all of that, the servers are told to run an optimizer, as a Trainer can tell them."""
+    """After all of that, a Trainer tells the servers to run an optimizer."""
     kvstore, net, _ = equal(splits)
     other = DistributedLoss(SoftDiceLoss(), kvstore, timeout=30)
     run(net, other, *share((4, 4), kvstore.rank))
-    kvstore.set_optimizer(mx.optimizer.SGD(learning_rate=0.1))
+    refused(lambda: other.step(gluon.Trainer(net.collect_params(), 'sgd')),
+            "over the loss's KVStore.*got kvstore=None, update_on_kvstore=False")
+    refused(lambda: other.step(gluon.Trainer(net.collect_params(), 'sgd', kvstore=kvstore)),
+            "got kvstore='dist_sync', update_on_kvstore=True")  # which sets the optimizer
     kvstore._barrier()
     try:
         run(net, other, *share((4, 4), kvstore.rank))
@@ -148,6 +161,7 @@ def raising():
     refused(lambda: DistributedLoss(SoftDiceLoss(), kvstore)(None, None),
             r'be there in the first call; got \[\]')
     loss = DistributedLoss(SoftDiceLoss(), kvstore, timeout=5)
+    refused(lambda: loss.step(None), 'must come after a call of the loss.*got 0 samples')
     loss(*pair(3))
     if kvstore.rank == 1:
         loss(*pair(4))

@@ -1,4 +1,5 @@
 """Workers, a server and a scheduler as real processes on loopback: tests/distributed_worker.py."""
+import re
 import subprocess
 import sys
 
@@ -86,6 +87,16 @@ def test_example():
     assert len(losses) == 2 and losses[0] == losses[1] and float(losses[0]) < 0.4, losses
 
 
+def test_a_launcher_that_is_terminated_leaves_nothing_behind():
+    """Scheduler, server and worker have the pipe open as long as they live."""
+    line = [sys.executable, '-m', 'gluon_dice.launch', '--workers', '1', '--', sys.executable, '-c',
+            'import time; print("here", flush=True); time.sleep(1000)']
+    started = subprocess.Popen(line, stdout=subprocess.PIPE, env=AROUND)
+    assert started.stdout.readline() == b'here\n'
+    started.terminate()
+    assert started.communicate(timeout=HANG)[0] == b'' and started.returncode == 128 + 15
+
+
 # --- what needs no other process -----------------------------------------------------------------
 
 def test_another_kind_of_kvstore():
@@ -116,3 +127,15 @@ def test_commands_for_several_machines():
 def test_a_command_that_is_not_there(capfd):
     assert main(['--workers', '1', '--', './no-such-command']) == 2
     assert 'no-such-command cannot be started: No such file' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--port', '70000'], r'must be in \[1, 65535\], for example 9091; got 70000'),
+    (['--port', '0'], r'must be in \[1, 65535\]'),
+    (['--workers', '0'], 'must be a whole number > 0, for example 2; got 0'),
+    (['--workers', '²'], 'must be a whole number > 0'),
+    (['--grace', 'soon'], 'must be seconds > 0, for example 90; got soon')])
+def test_bad_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, '--', 'true'])
+    assert stopped.value.code == 2 and re.search(message, capsys.readouterr().err)
