@@ -173,6 +173,16 @@ def joining():
     lost(lambda: connect(3), 3)
 
 
+def orphaned():
+    """The test kills the server, or the scheduler, once it has read the word of this worker."""
+    kvstore = connect(30)
+    loss = DistributedLoss(SoftDiceLoss(batch_dice=True), kvstore, timeout=5)
+    loss(*pair(3))
+    say('ready')
+    sys.stdin.readline()
+    lost(lambda: loss(*pair(3)), 5)
+
+
 def pair(classes):
     return mx.nd.zeros((2, classes, 4, 4)), mx.nd.zeros((2, 4, 4))
 
@@ -205,7 +215,7 @@ def main(task, *arguments):
 
 
 TASKS = {'optimizer': optimizer_on_server, 'killed': killed, 'raising': raising,
-         'joining': joining}
+         'joining': joining, 'orphaned': orphaned}
 
 if __name__ == '__main__':
     main(*sys.argv[1:])

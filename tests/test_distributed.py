@@ -55,24 +55,52 @@ def test_workers_that_differ_and_one_that_ends_in_an_error():
     assert output.count('done raising') == 1, output
 
 
+def test_the_server_is_killed():
+    """Both workers say so in time; that it is the server they cannot know."""
+    port = free_port()
+    roles = ['scheduler', 'server', 'worker', 'worker']
+    started = [start(role, port, 'orphaned', stdin=subprocess.PIPE) for role in roles]
+    workers = started[2:]
+    try:
+        for each in workers:
+            assert each.stdout.readline() == b'ready\n'
+        started[1].kill()
+        for each in workers:
+            each.stdin.write(b'\n')
+            each.stdin.flush()
+        for each in workers:
+            output = each.communicate(timeout=HANG)[0].decode()
+            assert 'done orphaned' in output and each.returncode == 1
+            assert (" has waited 5 s for the other workers' counts; 2 of 2 workers are there, so "
+                    'that one of them is stuck or makes other calls than the rest, or a server is '
+                    f'gone; the scheduler, 127.0.0.1:{port}, answers') in output, output
+    finally:
+        end(started)
+
+
+def start(role, port, task, **more):
+    """One of a scheduler, a server and two workers."""
+    line = [*WORKER, task] if role == 'worker' else [sys.executable, '-c', 'import mxnet']
+    return subprocess.Popen(line, env={**AROUND, **environment(role, '127.0.0.1', port, 2, 1)},
+                            stdout=subprocess.PIPE, **more)
+
+
+def end(started):
+    for each in started:
+        each.kill()
+        each.communicate()
+
+
 @pytest.mark.parametrize('others, state', [
     ([], 'does not answer'), (['scheduler', 'server'], 'answers')], ids=['alone', 'no worker'])
 def test_a_worker_never_joins(others, state):
     port = free_port()
-    started = []
+    started = [start(role, port, 'joining') for role in [*others, 'worker']]
     try:
-        for role in [*others, 'worker']:
-            line = [*WORKER, 'joining'] if role == 'worker' else [sys.executable, '-c',
-                                                                  'import mxnet']
-            variables = environment(role, '127.0.0.1', port, 2, 1)
-            started.append(subprocess.Popen(line, env={**AROUND, **variables},
-                                            stdout=subprocess.PIPE))
         output = started[-1].communicate(timeout=HANG)[0].decode()
         assert started[-1].returncode == 1
     finally:
-        for each in started:
-            each.kill()
-            each.communicate()
+        end(started)
     assert ('lost: a worker has waited 3 s to join; not all of the 2 workers and 1 server(s) have '
             f'come; the scheduler, 127.0.0.1:{port}, {state}\ndone joining\n') in output
 
