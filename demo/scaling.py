@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -31,14 +31,14 @@ class Row(NamedTuple):
     """What each step of so many workers takes; None is not measured.
 
     counts, gradients : bytes that each worker sends, and gets back as many.
-    seconds : median of worker 0.
+    seconds : of worker 0, each step.
     loopback : bytes that the system counted between all processes.
     """
 
     workers: int
     counts: int
     gradients: int
-    seconds: Optional[float] = None
+    seconds: Sequence[float] = ()
     loopback: Optional[float] = None
 
     @property
@@ -68,24 +68,24 @@ def measure(steps: int = STEPS) -> List[Row]:
         record = distributed.run(workers, '--dtype', 'float32', '--steps', str(steps),
                                  '--name', f'{workers} worker(s)')[0]
         rows.append(Row(workers, record.loss_bytes, 4 * record.parameters,
-                        float(np.median(record.seconds[WARM:])), record.loopback))
+                        record.seconds[WARM:], record.loopback))
     of_one = rows[0]
     return rows + [Row(workers, workers * of_one.counts, of_one.gradients)
                    for workers in CALCULATED]
 
 
-def alone(steps: int = STEPS) -> float:
-    """Median seconds per step of one process without a KVStore."""
-    seconds = worker.train(0, steps, 'float32', name='one process').seconds
-    return float(np.median(seconds[WARM:]))
+def alone(steps: int = STEPS) -> List[float]:
+    """Seconds of each step of one process without a KVStore."""
+    return worker.train(0, steps, 'float32', name='one process').seconds[WARM:]
 
 
 def table(rows: List[Row]) -> str:
     return '\n'.join([row(HEAD), row(['---:'] * len(HEAD)), *(row(each.cells()) for each in rows)])
 
 
-def _milliseconds(seconds: Optional[float]) -> str:
-    return '' if seconds is None else f'{1000 * seconds:.0f}'
+def _milliseconds(seconds: Sequence[float]) -> str:
+    """Median, and in brackets the least."""
+    return f'{1000 * np.median(seconds):.0f} ({1000 * min(seconds):.0f})' if seconds else ''
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -102,8 +102,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return 2
     where = machine(len(os.sched_getaffinity(0)))
     text = (f'{table(rows)}\n\nOne process without a KVStore: {_milliseconds(without)} ms. Batch '
-            f'{UNET.batch_size}, median of {STEPS - WARM} steps, load {load:.1f} before '
-            'the start; {processor}, {cores} cores, {date}.'.format(**where))
+            f'{UNET.batch_size}, median (and least) of {STEPS - WARM} steps, load {load:.1f} '
+            'before the start; {processor}, {cores} cores, {date}.'.format(**where))
     print(text)
     if given.docs:
         write_between(DOCS, BEGIN, END, text)

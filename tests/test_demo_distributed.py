@@ -84,12 +84,13 @@ def test_no_normalization_over_a_share():
 def test_bytes(ran):
     """What is said to travel is what the system counts, but for headers; others may add to it."""
     record = ran[2][TWO][0]
-    row = scaling.Row(2, record.loss_bytes, 8 * record.parameters, 0.1, record.loopback)
+    row = scaling.Row(2, record.loss_bytes, 8 * record.parameters, (0.1, 0.3, 0.2),
+                      record.loopback)
     assert row.counts == 2 * 4 * (3 * (3 * 4 + 2) + 1)
     assert row.at_servers == 2 * 2 * (344 + 8 * 29268)
     assert 1 <= record.loopback / row.at_servers
     table = scaling.table([row, scaling.Row(8, 4 * 344, 117072)]).splitlines()
-    assert table[2].startswith('| 2 | 100 | 344 | 234,144 | 937,952 | ')
+    assert table[2].startswith('| 2 | 200 (100) | 344 | 234,144 | 937,952 | ')
     assert table[3] == '| 8 |  | 1,376 | 117,072 | 1,895,168 | calculated |'
 
 
