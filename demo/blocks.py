@@ -76,9 +76,9 @@ def load(part: str, seed: int = 0) -> Blocks:
     else:
         places = [(0, corner) for corner in windows()]
     size = BLOCK if part == 'train' else WINDOW
-    return Blocks(*(np.stack([cut(volumes[i], corner, size) for i, corner in places])
-                    for volumes in (source.image, source.label)),
-                  np.array([corner for _, corner in places]))
+    image, label = (np.stack([cut(volumes[i], corner, size) for i, corner in places])
+                    for volumes in (source.image, source.label))
+    return Blocks(image, label, np.array([corner for _, corner in places]))
 
 
 def _around_brain(source: Region, rng: np.random.RandomState

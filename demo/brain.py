@@ -137,8 +137,8 @@ def template(halved: Tuple[int, ...]) -> Tuple[np.ndarray, np.ndarray]:
 
 def _read(name: str) -> np.ndarray:
     """The box around the brain in one of nilearn's volumes: (Z, 192, 160), front first."""
-    import nibabel
-    volume = np.asarray(nibabel.load(_folder() / FILE.format(name)).dataobj)
+    from nibabel import Nifti1Image
+    volume = np.asarray(Nifti1Image.load(_folder() / FILE.format(name)).dataobj)
     return volume[X, Y].transpose(2, 1, 0)[:, ::-1]
 
 

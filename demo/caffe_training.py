@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 import caffe
 import numpy as np
 from caffe.proto import caffe_pb2
-from google.protobuf import text_format
+from google.protobuf import text_format  # type: ignore[import-untyped]
 
 from .training import Decide, Outcome, Schedule, run
 

@@ -1,6 +1,6 @@
 """What happened, as pictures."""
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 import matplotlib
 import numpy as np
@@ -20,8 +20,9 @@ COLORS = ('black', '#2a78b5', '#9a9a9a', '#f5efdc')  # of CLASSES
 LINES = {'gluon': '#1f77b4', 'caffe': '#d95f02', 'baseline': '#777777'}
 AXIAL, CORONAL, SAGITTAL = 40, 26, 34  # the planes of the test region that are shown
 STYLES = {'gluon': '-', 'caffe': (0, (4, 3))}  # one may lie on the other
-DISTRIBUTED = (dict(color='#9ec9e8', linewidth=5), dict(color='#08306b', linewidth=1.2),
-               dict(color='#d95f02', linestyle=(0, (4, 2))))
+DISTRIBUTED: Tuple[Dict[str, Any], ...] = (
+    dict(color='#9ec9e8', linewidth=5), dict(color='#08306b', linewidth=1.2),
+    dict(color='#d95f02', linestyle=(0, (4, 2))))
 NAMES = {'baseline': 'Histogram', 'gluon': 'Gluon', 'caffe': 'Caffe'}
 
 

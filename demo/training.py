@@ -4,7 +4,7 @@ import time
 from typing import Any, Callable, List, NamedTuple, Tuple
 
 import numpy as np
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from soft_dice import DiceOptions, hard_dice
 
