@@ -292,8 +292,8 @@ def test_setup_builds_them_and_does_without_a_compiler(package, tmp_path):
     (project / 'soft_dice').mkdir(parents=True)
     shutil.copytree(str(package), str(project / 'soft_dice/native'))
     shutil.copy(str(ROOT / 'setup.py'), str(project))
-    built = project / 'out/soft_dice/native'
-    command = ['setup.py', '-q', 'build_ext', '--build-lib', 'out']
+    built = tmp_path / 'out/soft_dice/native'  # within the project it would be a package of it
+    command = ['setup.py', '-q', 'build_ext', '--build-lib', str(tmp_path / 'out')]
     done = run(project, *command, CXX='/nowhere')
     assert done.returncode == 0 and b'kernels of soft_dice are left out' in done.stdout
     assert 'is not there' in json.loads((built / '_kernels.json').read_text())['error']

@@ -21,16 +21,17 @@ def test_every_subject_is_flat_and_right(name, monkeypatch):
 
 def test_command(tmp_path, capfd):
     figures = tmp_path / 'figures.json'
-    arguments = ['--steps', '100', '--shapes', '10', '--only', 'caffe dice', '--json', str(figures)]
+    arguments = ['--steps', '100', '--shapes', '10', '--only', 'gluon imperative',
+                 '--json', str(figures)]
     assert long_run.main(arguments) == 0, capfd.readouterr().out
     found = json.loads(figures.read_text())
     assert found['plan']['steps'] == 100
-    subject = found['subjects']['caffe dice']
+    subject = found['subjects']['gluon imperative']
     assert subject['finding'] is None and subject['growth'] <= found['plan']['memory']
     assert [mark['step'] for mark in subject['marks']] == [*range(10, 101, 10)]
     assert capfd.readouterr().out.count(' step ') == 11  # with that of the verdict
     assert long_run.main([*arguments, '--memory', '-1000']) == 1
-    assert 'caffe dice: memory grew by' in capfd.readouterr().out
+    assert 'gluon imperative: memory grew by' in capfd.readouterr().out
 
 
 def run_wrong(monkeypatch, wrong):
