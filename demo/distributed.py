@@ -119,8 +119,7 @@ def _print_table(curves: Curves, records: Dict[str, List[Record]]) -> None:
     for step in sorted({1, 2, *(step for step in (5, 10, 20, 40) if step < steps), steps}):
         print(f'{step:<14}' + ''.join(f'{each[step - 1]:16.9f}' for each in curves.values()))
     largest = {name: difference(curves[ONE], curves[name]) for name in (TWO, SHARES)}
-    for step in LIMITS:
-        step = min(step, steps)
+    for step in sorted({min(step, steps) for step in LIMITS}):
         cells = ''.join(f'{each[:step].max():16.1e}' for each in largest.values())
         print(f'{f"apart, to {step}":14}{"":16}{cells}')
     print(f'{"s per step":14}' + ''.join(f'{np.median(each[0].seconds):16.3f}'
