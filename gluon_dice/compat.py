@@ -8,7 +8,7 @@ import mxnet as mx
 
 # Where an operator is looked for, since which release it is there, and what is without it.
 OPERATORS = (
-    ('arange_like', '1.6', 'contrib.index_array serves in its place'),
+    ('arange_like', '1.6', 'contrib.index_array (since 1.5) serves in its place'),
     ('index_array', '1.5', 'without it a graph needs num_classes, and there is no resize'))
 
 

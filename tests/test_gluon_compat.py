@@ -121,7 +121,7 @@ def test_without_either_arrays_and_dense_labels_need_nothing(monkeypatch):
 
 def test_what_is_lacking_is_said():
     found = compat.lacking(SimpleNamespace())
-    assert found[0].startswith('contrib.arange_like (since 1.6): contrib.index_array serves')
+    assert found[0].startswith('contrib.arange_like (since 1.6): contrib.index_array ')
     assert 'num_classes' in found[1] and len(found) == 2
     assert compat.lacking(SimpleNamespace(index_array=1)) == found[:1]
     assert compat.lacking(SimpleNamespace(index_array=1, arange_like=1)) == []
