@@ -122,7 +122,7 @@ class StagedLoss(Loss):
         """A loss of its own that ends after stage 1: what it gives is the sums and, last, ``valid``
         side by side, (N, M) float64, of which :meth:`stage_two` makes the loss.
         """
-        cut = type(self)(self.options, weight=self._weight, batch_axis=self._batch_axis,
+        cut = type(self)(self.options, batch_axis=self._batch_axis,
                          num_classes=self._num_classes or None)
         cut._cut = True
         return cut

@@ -10,6 +10,7 @@ import numpy as np
 from backends import family
 from cases import GENERALISED
 from mxnet import autograd, gluon
+from shared_batch import IMAGE, LABEL, network
 from tolerances import TOLERANCE
 
 from gluon_dice import SoftDiceLoss, native
@@ -19,9 +20,6 @@ from soft_dice.gradcheck import relative_error
 
 OPTIONS = [DiceOptions(batch_dice=True), DiceOptions(batch_dice=True, **GENERALISED),
            DiceCEOptions(batch_dice=True), DiceCEOptions(include_background=False)]
-RNG = np.random.RandomState(0)
-IMAGE = RNG.standard_normal((8, 3, 7, 6))
-LABEL = np.repeat(np.arange(8), 42).reshape(8, 7, 6) // 2  # every share has other classes
 RATE = 0.5
 SETTINGS = '0' if native.unavailable() else '01'  # that there are kernels other tests demand
 
@@ -29,19 +27,6 @@ SETTINGS = '0' if native.unavailable() else '01'  # that there are kernels other
 def say(text):
     """A line in one piece, also where several processes write."""
     os.write(1, f'{text}\n'.encode())
-
-
-def network():
-    mx.random.seed(3)
-    np.random.seed(3)
-    net = gluon.nn.HybridSequential(prefix='net_')
-    with net.name_scope():
-        net.add(gluon.nn.Conv2D(5, 3, padding=1, in_channels=3, activation='relu'),
-                gluon.nn.Conv2D(4, 1, in_channels=5))
-    net.initialize(mx.init.Xavier())
-    net.cast('float64')
-    net.hybridize(static_alloc=True, static_shape=True)
-    return net
 
 
 def share(sizes, rank):
@@ -97,7 +82,7 @@ def check(net, start, options, loss, trainer, sizes, rank):
 def equal(splits):
     """Splits such as 4,4:7,1 ."""
     kvstore = connect(30)
-    net = network()
+    net = network(dtype='float64')
     trainer = gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': RATE}, kvstore=kvstore,
                             update_on_kvstore=False)
     start = weights(net)

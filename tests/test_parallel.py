@@ -2,10 +2,12 @@
 import mxnet as mx
 import numpy as np
 import pytest
+import shared_batch
 from backends import family
 from cases import CASES, GENERALISED, Arrays
 from cases_ce import CE_CASES
 from mxnet import autograd, gluon
+from shared_batch import LABEL, network
 from tolerances import TOLERANCE
 
 from gluon_dice import DiceCELoss, SoftDiceLoss
@@ -19,8 +21,7 @@ OPTIONS = [DiceOptions(batch_dice=True), DiceOptions(batch_dice=True, **GENERALI
 NAMES = ['batch', 'generalised', 'samples', 'dice and entropy']
 SPLITS = [(4, 4), (7, 1), (8, 0), (0, 8), (1, 2, 5), (3, 0, 5)]
 RNG = np.random.RandomState(0)
-IMAGE = RNG.standard_normal((8, 3, 7, 6)).astype('float32')
-LABEL = np.repeat(np.arange(8), 42).reshape(8, 7, 6) // 2  # every share has other classes
+IMAGE = shared_batch.IMAGE.astype('float32')
 
 pytestmark = pytest.mark.usefixtures('implementation')
 
@@ -30,20 +31,6 @@ def shared(array, sizes):
     ends = np.cumsum(sizes)
     return [mx.nd.array(array[end - size:end], ctx=device, dtype=array.dtype) if size else None
             for size, end, device in zip(sizes, ends, DEVICES)]
-
-
-def network(devices, dtype='float32'):
-    """The same weights whenever it is called."""
-    mx.random.seed(3)
-    np.random.seed(3)
-    net = gluon.nn.HybridSequential(prefix='net_')
-    with net.name_scope():
-        net.add(gluon.nn.Conv2D(5, 3, padding=1, in_channels=3, activation='relu'),
-                gluon.nn.Conv2D(4, 1, in_channels=5))
-    net.initialize(mx.init.Xavier(), ctx=devices)
-    net.cast(dtype)
-    net.hybridize(static_alloc=True, static_shape=True)
-    return net
 
 
 def step(net, trainer, loss, inputs, devices):
