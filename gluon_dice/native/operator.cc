@@ -146,9 +146,13 @@ int class_axis(const Attributes &attributes, const Shape &pred) {
     refuse("pred must have a batch axis and a class axis, for example (2, 4, 9, 8); got shape " +
            written(pred));
   }
-  if (axis < 1 || axis >= axes) {
-    refuse("axis must be an axis of pred behind the batch axis; got axis=" + std::to_string(given) +
-           " for pred of shape " + written(pred));
+  if (axis < 0 || axis >= axes) {
+    refuse("axis must be an axis of pred, which has " + std::to_string(axes) + "; got axis=" +
+           std::to_string(given));
+  }
+  if (axis == 0) {
+    refuse("axis must not be the batch axis, 0; axis=" + std::to_string(given) +
+           " is, for pred of shape " + written(pred));
   }
   return axis;
 }
@@ -184,10 +188,6 @@ void check_entropy(const Attributes &attributes, unsigned classes) {
   if (given && given != classes) {
     refuse("ce_class_weights must have one number per class of pred, here " +
            std::to_string(classes) + "; got " + std::to_string(given));
-  }
-  if (text(attributes, "activation") == "none") {
-    refuse("activation='none' leaves the cross-entropy without logits; use 'softmax' or 'sigmoid', "
-           "and a prediction before its activation");
   }
 }
 
