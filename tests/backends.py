@@ -17,7 +17,7 @@ from soft_dice import DiceCEOptions, DiceOptions, dice_ce_loss_vjp, soft_dice_lo
 from soft_dice.options import Options
 
 Evaluated = Tuple[np.ndarray, np.ndarray]
-Backend = Callable[[Arrays, Options], Evaluated]
+Backend = Callable[..., Evaluated]
 
 
 class Family(NamedTuple):
@@ -36,9 +36,9 @@ def family(options: Options) -> Family:
     return FAMILIES[type(options)]
 
 
-def reference(arrays: Arrays, options: Options) -> Evaluated:
+def reference(arrays: Arrays, options: Options, out: Optional[np.ndarray] = None) -> Evaluated:
     loss, vjp = family(options).function(arrays.pred, arrays.label, options, arrays.pixel_weight)
-    return loss, vjp(arrays.upstream)
+    return loss, vjp(arrays.upstream, out=out)
 
 
 def ndarray(array: np.ndarray) -> mx.nd.NDArray:
@@ -186,9 +186,9 @@ def loss_net(arrays: Arrays, param_str: str = '', **keywords: Any) -> Any:
 
 def with_native(setting: str, backend: Backend) -> Backend:
     """The backend under SOFT_DICE_NATIVE=setting: '1' is the kernels or an error, '0' never."""
-    def evaluate(arrays: Arrays, options: Options) -> Evaluated:
+    def evaluate(arrays: Arrays, options: Options, *out: np.ndarray) -> Evaluated:
         with mock.patch.dict(os.environ, SOFT_DICE_NATIVE=setting):
-            return backend(arrays, options)
+            return backend(arrays, options, *out)
     return evaluate
 
 

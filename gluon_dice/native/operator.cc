@@ -191,6 +191,23 @@ void check_entropy(const Attributes &attributes, unsigned classes) {
   }
 }
 
+/* Of the inputs, pred first; what MXNet does not know yet is left to a later call. */
+void check_shapes(const Attributes &attributes, const std::vector<Shape> &inputs, bool all_known) {
+  const Shape &pred = inputs.at(0);
+  const int axis = class_axis(attributes, pred);
+  check_activation(attributes, pred[axis]);
+  check_entropy(attributes, pred[axis]);
+  for (size_t i = 1; i < inputs.size(); ++i) {
+    if (!all_known && !known(inputs[i])) continue;
+    if (i == 2 || flag(attributes, "sparse_label")) {
+      check_per_pixel(i == 1 ? "label" : "pixel_weight", inputs[i], pred, axis);
+    } else if (inputs[i] != pred) {
+      refuse("a dense label (sparse_label=False) must have the shape of pred, " + written(pred) +
+             "; got " + written(inputs[i]));
+    }
+  }
+}
+
 /* ---- one call ---- */
 
 float from_half(uint16_t half) {
@@ -306,28 +323,18 @@ MXReturnValue infer_shape(const Attributes &attributes, std::vector<Shape> *inpu
   return guarded([&] {
     const Shape &pred = inputs->at(0);
     if (!known(pred)) return;  // a later round knows more
-    const int axis = class_axis(attributes, pred);
-    check_activation(attributes, pred[axis]);
-    check_entropy(attributes, pred[axis]);
-    const bool dense = !flag(attributes, "sparse_label");
-    for (size_t i = 1; i < inputs->size(); ++i) {
-      const Shape &shape = (*inputs)[i];
-      if (!known(shape)) continue;
-      if (i == 2 || !dense) {
-        check_per_pixel(i == 1 ? "label" : "pixel_weight", shape, pred, axis);
-      } else if (shape != pred) {
-        refuse("a dense label (sparse_label=False) must have the shape of pred, " + written(pred) +
-               "; got " + written(shape));
-      }
-    }
+    check_shapes(attributes, *inputs, false);
     outputs->assign(outputs_of(attributes), {pred[0]});
-    for (size_t i = 0; i < 3; ++i) (*outputs)[i].push_back(pred[axis]);
+    for (size_t i = 0; i < 3; ++i) (*outputs)[i].push_back(pred[class_axis(attributes, pred)]);
   });
 }
 
 MXReturnValue forward(const Attributes &attributes, std::vector<MXTensor> *inputs,
                       std::vector<MXTensor> *outputs, const mxnet::ext::OpResource &) {
   return guarded([&] {
+    std::vector<Shape> shapes;  // that of a single number was not known before
+    for (const MXTensor &each : *inputs) shapes.emplace_back(each.shape.begin(), each.shape.end());
+    check_shapes(attributes, shapes, true);
     const Settings settings = settings_of(attributes);
     const auto operands = operands_of(attributes, *inputs, 0);
     const soft_dice_batch batch = batch_of(attributes, inputs->at(0), operands);
