@@ -111,6 +111,7 @@ SPARSE, WIDE = dict(sparse_label=False), dict(resize='bilinear')
 nothing = 'MXNet takes no array without elements'
 unhinted = 'the operator does not know whether the network resizes'
 flat = 'MXNet compares numbers of elements (docstring of SoftDiceLoss)'
+weighs = "what resizes wants a weight of the label's size"
 one_axis = 'a network resizes into one axis of pixels, and the operator sees that'
 channels = 'the classes of Caffe are its channels, axis 1'
 
@@ -173,11 +174,22 @@ SHAPES = [
             label=np.zeros((2, 3, 9, 8)), fields={**WIDE, **SPARSE},
             but=in_graphs('a dense label (sparse_label=False) must have the shape of pred, '
                           '(2, 4, 72); got (2, 3, 72)', one_axis)),
+    Refusal('resized, index label for a dense one',
+            'a dense label (sparse_label=False) must have the shape of pred, (2, 4, 3, 5); got '
+            '(2, 9, 8); pred has the shape (2, 4, 3, 5) before it is resized',
+            label=np.zeros((2, 9, 8)), fields={**WIDE, **SPARSE},
+            but=in_graphs('a dense label (sparse_label=False) must have the shape of pred, '
+                          '(2, 4, 8); got (2, 9, 8)', one_axis)),
+    Refusal('resized, weight of one sample',
+            'pixel_weight must have one value per pixel of pred: for pred of shape (2, 4, 9, 8) '
+            'that is (2, 9, 8) or (2, 1, 9, 8); got (1, 9, 8); pred has the shape (2, 4, 3, 5) '
+            'before it is resized', label=np.zeros((2, 9, 8)), pixel_weight=np.ones((1, 9, 8)),
+            fields=WIDE, but={GRAPHS_NATIVE: (MXNET_ERROR, weighs)}),
     Refusal("resized, weight of the prediction's size",
             'pixel_weight must have one value per pixel of pred: for pred of shape (2, 4, 9, 8) '
             'that is (2, 9, 8) or (2, 1, 9, 8); got (2, 3, 5); pred has the shape (2, 4, 3, 5) '
             'before it is resized', label=np.zeros((2, 9, 8)), pixel_weight=WEIGHT, fields=WIDE,
-            but={GRAPHS_NATIVE: (MXNET_ERROR, 'what resizes wants a weight of the label\'s size')}),
+            but={GRAPHS_NATIVE: (MXNET_ERROR, weighs)}),
     Refusal('resized, label without pixels',
             'label must have at least one pixel; got shape (2, 0, 8)', label=np.zeros((2, 0, 8)),
             fields=WIDE, but={GRAPHS_NATIVE: (MXNET_ERROR, nothing)}),
@@ -301,6 +313,10 @@ ACTIVATIONS = [
     Refusal('sigmoid with index labels', "activation='sigmoid' with index labels needs a prediction"
             " of one channel; use activation='softmax', or sparse_label=False with a label per "
             'class; got 4 classes', label=np.zeros_like(LABEL), fields=dict(activation='sigmoid')),
+    Refusal('softmax of one class, cross-entropy',
+            "activation='softmax' over one class is always 1; for a binary prediction of one "
+            "channel use activation='sigmoid'", pred=PRED[:, :1], label=np.zeros_like(LABEL),
+            fields=dict(ce_weight=2)),
     Refusal('softmax of one class, dense',
             "activation='softmax' over one class is always 1; for a binary prediction of one "
             "channel use activation='sigmoid'", pred=PRED[:, :1], label=DENSE[:, :1],
