@@ -304,10 +304,9 @@ MXReturnValue infer_type(const Attributes &attributes, std::vector<int> *inputs,
                          std::vector<int> *outputs) {
   return guarded([&] {
     int &pred = inputs->at(0);
-    if (pred == mxnet::ext::kFloat16) {
-      refuse("pred must be float32 or float64, for example pred.astype('float32'); got float16");
+    if (pred > mxnet::ext::kFloat64) {
+      refuse("pred must be float32 or float64, for example pred.astype(\"float32\")");
     }
-    if (pred > mxnet::ext::kFloat64) refuse("pred must be float32 or float64");
     for (int &type : *inputs) {
       if (type > mxnet::ext::kInt64) {
         refuse("label and pixel_weight must be numbers, for example label.astype('uint8'); got bool");
