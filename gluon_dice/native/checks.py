@@ -16,8 +16,8 @@ from soft_dice.options import DiceOptions
 def refusal(question: str) -> str:
     """Why the operator must not take its inputs; empty where it may.
 
-    question : lines of name=value, the attributes of the operator (operator.cc) and the shapes of
-        its inputs.
+    question : lines of name=value: attributes of the operator (operator.cc) and the shapes of its
+        inputs, with a comma behind every size.
     """
     asked = dict(line.split('=', 1) for line in question.splitlines())
     try:

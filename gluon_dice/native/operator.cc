@@ -145,7 +145,9 @@ int class_axis(const Attributes &attributes, const Shape &pred) {
 /* Python's rules and words (checks.py), for shapes that are all known. */
 void check_shapes(const Attributes &attributes, const std::vector<Shape> &inputs) {
   std::string question;
-  for (const auto &each : attributes) question += each.first + "=" + each.second + "\n";
+  for (const char *name : {"activation", "axis", "sparse_label", "entropy_weights"}) {
+    if (attributes.count(name)) question += name + ("=" + text(attributes, name)) + "\n";
+  }
   const char *names[] = {"pred=", "label=", "pixel_weight="};
   for (size_t i = 0; i < inputs.size(); ++i) {
     question += names[i];
