@@ -39,6 +39,7 @@ RULES: Dict[str, Dict[Names, str]] = {
     # Stage 2 is MXNet's operators in every graph.
     'classes': {GRAPHS + GRAPHS_NATIVE: MXNET_ERROR},
     'half': {GRAPHS + GRAPHS_NATIVE: LOSS, CAFFE: CANNOT},  # no graph knows the dtype
+    # Dtypes that neither framework has (the blobs of Caffe are float32), and the vjp's arguments.
     'numpy': {MXNET + CAFFE: CANNOT},
 }
 
@@ -241,6 +242,7 @@ VALUES = [
     Refusal('label too large', index('4.0'), label=bad(LABEL, 4)),
     Refusal('label 20', index('20.0'), label=bad(LABEL, 20)),
     Refusal('label 1e5', index('100000.0'), label=bad(LABEL, 1e5)),
+    Refusal('label 1e15', index('1000000000000000.0'), label=bad(LABEL, 1e15)),
     Refusal('label 1e20', index('1e+20'), label=bad(LABEL, 1e20)),
     Refusal('label 1e-4', index('1e-04'), label=bad(LABEL, 1e-4)),  # float32: a little less
     Refusal('label negative', index('-1.0'), label=bad(LABEL, -1)),
@@ -292,6 +294,8 @@ VALUES = [
     Refusal('weight -1, int32', weight('-1'), pixel_weight=bad(WEIGHT, -1, 'int32'),
             but=in_caffe(weight('-1.0'))),
 
+    Refusal('weight and prediction', weight('-1.0'), pred=bad(PRED, -0.25),
+            pixel_weight=bad(WEIGHT, -1), fields=dict(activation='none', exponent=1.5)),
     Refusal('negative prediction', power('-0.25'), pred=bad(PRED, -0.25),
             fields=dict(activation='none', exponent=1.5),
             but={ARRAYS + GRAPHS: (SOME_NAN, powerless)}),
