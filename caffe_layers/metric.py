@@ -7,6 +7,7 @@ import numpy as np
 from soft_dice.inputs import check_shapes
 from soft_dice.metrics import HardCounts, HardRules, Tally
 from soft_dice.options import parse_param_str
+from soft_dice.plan import resolve
 from soft_dice.presets import preset
 
 from . import params
@@ -94,7 +95,7 @@ class DiceScoreLayer(caffe.Layer):
     @reported
     def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         check_shapes(self._rules.options, tuple(bottom[0].shape), tuple(bottom[1].shape))
-        plan = self._rules.options.resolve(bottom[0].shape[1])
+        plan = resolve(self._rules.options, bottom[0].shape[1])
         top[0].reshape()
         if len(top) == 2:
             top[1].reshape(len(plan.counted))

@@ -7,6 +7,7 @@ import numpy as np
 from soft_dice.inputs import check_label_dtype, check_shapes
 from soft_dice.metrics import Empty, HardCounts, HardRules, Tally, hard_counts, takes_highest
 from soft_dice.options import DiceOptions
+from soft_dice.plan import resolve
 
 from .compat import nd_array
 from .native import CPU
@@ -66,7 +67,7 @@ class DiceMetric(mx.metric.EvalMetric):
         if not isinstance(per_class, bool):
             raise ValueError(f'per_class must be True or False; got {per_class!r}')
         if num_classes is not None:
-            self.rules.options.resolve(num_classes)
+            resolve(self.rules.options, num_classes)
         self.num_classes = num_classes
         self.per_class = per_class
         super().__init__(name, output_names, label_names, has_global_stats=True,
@@ -148,7 +149,7 @@ class DiceMetric(mx.metric.EvalMetric):
     def _read(self, tally: Tally) -> Tuple[Any, Any]:
         if not self.per_class or self._classes is None:
             return self.name, tally.mean()
-        counted = self.rules.options.resolve(self._classes).counted
+        counted = resolve(self.rules.options, self._classes).counted
         values = np.full(len(counted), np.nan) if tally.counts is None else tally.per_class()
         return ([self.name] + [f'{self.name}_{index}' for index in counted],
                 [tally.mean()] + values.tolist())
@@ -161,7 +162,7 @@ class DiceMetric(mx.metric.EvalMetric):
         if self._classes not in (None, classes):
             raise ValueError(f'pred must have {self._classes} classes, as num_classes or the first '
                              f'prediction says; got {classes}, in shape {pred.shape}')
-        options.resolve(classes)
+        resolve(options, classes)
 
     def _count(self, label: Any, pred: Any) -> HardCounts:
         options, classes = self.rules.options, pred.shape[self.rules.options.axis]

@@ -11,8 +11,11 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
+from soft_dice.options import Options
+from soft_dice.plan import Plan, resolve
+
 from .base import StagedLoss, arithmetic
-from .counts import Counts
+from .stage_two import joined, loss_of, number_of_sums, parted
 from .workers import Connection, bounded, checked_timeout, connect, scheduler_state
 
 __all__ = ['DataParallelLoss', 'DistributedLoss', 'connect', 'share_weights', 'zero_gradients']
@@ -45,8 +48,8 @@ class DataParallelLoss(gluon.Block):
     ValueError : lists that do not match, no samples at all, predictions whose classes or dtypes
         differ; what the loss raises.
 
-    Hybridized, stages 1 and 2 are a graph each.  Between the devices travel (3 C + 1) float64 per
-    sample, with a cross-entropy (3 C + 3), and back as many of the gradient.
+    Hybridized, stages 1 and 2 are a graph each.  Between the devices travel 3 C float64 per sample,
+    with a cross-entropy 3 C + 2, and back as many of the gradient.
 
     Examples
     --------
@@ -66,15 +69,15 @@ class DataParallelLoss(gluon.Block):
                             f'SoftDiceLoss(batch_dice=True); got {type(loss).__name__}')
         self.options = loss.options
         with self.name_scope():
-            self.stage_one = loss.stage_one()
+            self.stage_one = _StageOne(loss)
             self.stage_two = _StageTwo(loss)
 
     def forward(self, preds: Arrays, labels: Arrays, pixel_weights: Optional[Arrays] = None) -> Any:
         shares = _shares(preds, labels, pixel_weights)
         if not shares:
             raise ValueError('preds must hold the samples of at least one device; got none')
-        classes, dtype = self._classes(shares), _dtype(shares)
-        return self.stage_two(self._sums(shares), classes).astype(dtype)
+        plan, dtype = resolve(self.options, self._classes(shares)), _dtype(shares)
+        return self.stage_two(self._sums(shares), plan).astype(dtype)
 
     def _sums(self, shares: List['_Share']) -> mx.nd.NDArray:
         """Stage 1 of every share, (N, M) on the first one's device."""
@@ -87,22 +90,37 @@ class DataParallelLoss(gluon.Block):
                                            for share in shares])
 
 
+class _StageOne(StagedLoss):
+    """Stage 1 of a loss: it gives all sums side by side, (N, M) float64."""
+
+    KIND = Options
+
+    def __init__(self, loss: StagedLoss) -> None:
+        super().__init__(loss.options, batch_axis=loss._batch_axis, num_classes=loss._num_classes)
+
+    def _evaluate(self, F: Any, *inputs: Any) -> Any:
+        assert self._stage_one is not None
+        return joined(F, self._stage_one(F, *inputs))
+
+
 class _StageTwo(gluon.HybridBlock):
-    """Stage 2 of a loss, which is not to be a child: it would be hybridized along with this."""
+    """Stage 2 of a loss, of all sums side by side, in float64."""
 
     def __init__(self, loss: StagedLoss) -> None:
         super().__init__()
-        self._stage_two = loss.stage_two
-        self._num_classes = 0
+        self._options, self._weight = loss.options, loss._weight
+        self._plan: Optional[Plan] = None
 
-    def forward(self, sums: Any, num_classes: int) -> Any:
-        if num_classes != self._num_classes:
+    def forward(self, sums: Any, plan: Plan) -> Any:
+        if plan != self._plan:
             self._clear_cached_op()
-        self._num_classes = num_classes
+        self._plan = plan
         return super().forward(sums)
 
     def hybrid_forward(self, F: Any, sums: Any) -> Any:
-        return self._stage_two(F, sums, self._num_classes)
+        assert self._plan is not None
+        loss = loss_of(F, parted(F, sums, self._plan), self._plan)
+        return loss if self._weight is None else loss * self._weight
 
 
 class _Share(NamedTuple):
@@ -152,8 +170,8 @@ class DistributedLoss(gluon.Block):
         be found out, and the process has to end (it does so with status 1).  The workers' losses
         differ.  The servers do not add up.
 
-    With ``batch_dice`` the sums over pixels of each worker's share travel, 3 C + 2 numbers, with a
-    cross-entropy 3 C + 4; else 2, as no sample needs another.  A number is 12 bytes, as the servers
+    With ``batch_dice`` the sums over pixels of each worker's share travel, 3 C + 1 numbers, with a
+    cross-entropy 3 C + 3; else 1, as no sample needs another.  A number is 12 bytes, as the servers
     add up in float32: so every sum arrives to the last bit, and the workers' losses differ by no
     more than rounding in float64.
 
@@ -176,7 +194,6 @@ class DistributedLoss(gluon.Block):
         self.timeout = checked_timeout(timeout)
         with self.name_scope():
             self.local = DataParallelLoss(loss)
-        self._others = loss.OTHERS
         self._formula = repr(loss)
         self._connection = Connection.of(kvstore, self.timeout)
         self._agreement = self._connection.new_key(2, self.timeout)
@@ -193,7 +210,11 @@ class DistributedLoss(gluon.Block):
         """How many sums travel."""
         if not self.local.options.dice.batch_dice:
             return 0
-        return len(Counts._fields) * self._num_classes + self._others
+        return number_of_sums(self._plan)
+
+    @property
+    def _plan(self) -> Plan:
+        return resolve(self.local.options, self._num_classes)
 
     def forward(self, preds: Any, labels: Any, pixel_weights: Any = None) -> Any:
         if not isinstance(preds, (list, tuple)):
@@ -209,10 +230,10 @@ class DistributedLoss(gluon.Block):
         sums = self.local._sums(shares)
         others = self._exchange(sums)
         if not self.local.options.dice.batch_dice:
-            return self.local.stage_two(sums, classes).astype(dtype)
+            return self.local.stage_two(sums, self._plan).astype(dtype)
         samples = len(sums)
         row = mx.nd.array(others[None], dtype='float64', ctx=sums.context)
-        loss = self.local.stage_two(mx.nd.concat(sums, row, dim=0), classes)[:samples]
+        loss = self.local.stage_two(mx.nd.concat(sums, row, dim=0), self._plan)[:samples]
         scaled = loss * (self.total_samples / samples)
         return (scaled + mx.nd.BlockGrad(loss - scaled)).astype(dtype)
 
@@ -264,22 +285,20 @@ class DistributedLoss(gluon.Block):
         self._key = self._connection.new_key(HEADER + self._width, self.timeout)
 
     def _exchange(self, sums: Optional[mx.nd.NDArray]) -> np.ndarray:
-        """The sums over all samples of the other workers and, last, whether these are valid."""
+        """The sums over all samples of the other workers."""
         def numbers() -> np.ndarray:
             if sums is None:
                 return np.zeros(HEADER + self._width)
             each = sums.detach().asnumpy()
-            return np.concatenate([[len(each), (each[:, -1] != 1).sum()],
-                                   each[:, :self._width].sum(axis=0)])
+            return np.concatenate([[len(each)], each[:, :self._width].sum(axis=0)])
 
         assert self._key is not None
         found = self._connection.gather(self._key, numbers, self.timeout, WAITING)
         self.total_samples = int(found[:, 0].sum())
-        others = np.delete(found, self._connection.rank, axis=0).sum(axis=0)
-        return np.append(others[HEADER:], float(others[1] == 0))
+        return np.delete(found, self._connection.rank, axis=0).sum(axis=0)[HEADER:]
 
 
-HEADER = 2  # number of samples, how many of them are not valid
+HEADER = 1  # number of samples
 WAITING = "for the other workers' counts"
 
 

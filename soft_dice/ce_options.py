@@ -3,7 +3,7 @@ import dataclasses
 from typing import Any, ClassVar, Dict, Optional, Tuple
 
 from . import values
-from .options import FIELDS, DiceOptions, Options, Plan, checked, refuse_unknown
+from .options import FIELDS, DiceOptions, Options, checked, refuse_unknown
 from .values import Check
 
 
@@ -75,20 +75,6 @@ class DiceCEOptions(Options):
     def to_dict(self) -> Dict[str, Any]:
         """Every option by name, those of ``dice`` among them."""
         return {**self.dice.to_dict(), **{name: getattr(self, name) for name in CE_FIELDS}}
-
-    def resolve(self, num_classes: int) -> Plan:
-        """The plan of the Dice term for predictions of ``num_classes`` channels.
-
-        Raises
-        ------
-        ValueError : as :meth:`DiceOptions.resolve`, and for ``ce_class_weights`` of another length.
-        """
-        plan = self.dice.resolve(num_classes)
-        weights = self.ce_class_weights
-        if weights is not None and len(weights) != num_classes:
-            raise ValueError(f'ce_class_weights must have one number per class of pred, here '
-                             f'{num_classes}; got {len(weights)}')
-        return plan
 
 
 CE_FIELDS: Dict[str, Any] = {field.name: field.default

@@ -13,7 +13,8 @@ import numpy as np
 
 from .counts import one_hot, without_ignored
 from .inputs import check_batch, check_label, check_shapes, floating, prepare, restore
-from .options import FIELDS, DiceOptions, Plan
+from .options import FIELDS, DiceOptions
+from .plan import Plan, resolve
 from .resize import resize
 from .stages import count
 
@@ -165,7 +166,7 @@ def hard_counts(pred: np.ndarray, label: np.ndarray, options: DiceOptions = Dice
         pred = floating(pred)
         pred, _ = resize(pred, check_shapes(options, pred.shape, np.shape(label)))
     pred, label, _ = check_batch(pred, label, options)
-    plan = options.resolve(pred.shape[options.axis])
+    plan = resolve(options, pred.shape[options.axis])
     _refuse_nan(pred, label, options)
     if takes_highest(options, plan.num_classes):
         _no_threshold(threshold)
@@ -339,7 +340,8 @@ def _decide_label(label: np.ndarray, options: DiceOptions, threshold: float) -> 
 def _refuse_nan(pred: np.ndarray, label: np.ndarray, options: DiceOptions) -> None:
     if not np.isnan(pred).any():
         return
-    bad = np.isnan(without_ignored(prepare(pred, label, options), options.activation))
+    pixels = prepare(check_batch(pred, label, options), options)
+    bad = np.isnan(without_ignored(pixels, options.activation))
     if bad.any():
         sample, index, pixel = (int(i) for i in np.argwhere(bad)[0])
         raise ValueError('pred must be a number where it counts, for example 0.5, as NaN decides '
@@ -351,11 +353,10 @@ def _refuse_nan(pred: np.ndarray, label: np.ndarray, options: DiceOptions) -> No
 
 def _count(hard: np.ndarray, label: np.ndarray, plan: Plan) -> HardCounts:
     """Stage 1 of zeros and ones.  The sums are whole numbers, far below where float64 has gaps."""
-    options = plan.options
-    counts, _ = count(hard, label, DiceOptions(
-        activation='none', sparse_label=options.sparse_label, axis=options.axis,
-        ignore_label=options.ignore_label))
-    tp, predicted, labelled = (each[:, list(plan.counted)].astype(np.int64) for each in counts)
+    reading = DiceOptions(activation='none', sparse_label=plan.dice.sparse_label,
+                          axis=plan.dice.axis, ignore_label=plan.dice.ignore_label)
+    sums, _ = count(check_batch(hard, label, reading), resolve(reading, plan.num_classes))
+    tp, predicted, labelled = (each[:, list(plan.counted)].astype(np.int64) for each in sums[:3])
     return HardCounts(tp, predicted - tp, labelled - tp)
 
 
@@ -379,7 +380,7 @@ def _count_decided(pred: np.ndarray, label: np.ndarray, num_classes: int, option
         raise ValueError(f'pred must hold whole numbers in [0, {num_classes}); '
                          f'got {pred[~good][0]}')
     hard = one_hot(pred, int(num_classes), np.dtype(np.float32))
-    return _count(hard, label, reading.resolve(int(num_classes)))
+    return _count(hard, label, resolve(reading, int(num_classes)))
 
 
 def _mean_of_known(values: np.ndarray) -> np.ndarray:

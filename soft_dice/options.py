@@ -1,8 +1,7 @@
 """DiceOptions: every choice a Dice loss of this family makes, in one frozen object.
 
 Both plugins take these options and add none of their own about the loss.  An options object is
-checked when it is made; what depends on the number of classes is checked by :meth:`resolve`, which
-turns the options into a :class:`Plan`: the same choices with every class spelled out.
+checked when it is made; what depends on the number of classes is checked by soft_dice.plan.
 """
 import ast
 import dataclasses
@@ -30,10 +29,6 @@ class Options:
 
     def to_dict(self) -> Dict[str, Any]:
         """Every option by name; from these the same options can be made again."""
-        raise NotImplementedError
-
-    def resolve(self, num_classes: int) -> 'Plan':
-        """The plan of the Dice term for predictions of ``num_classes`` channels."""
         raise NotImplementedError
 
     def changed(self) -> List[str]:
@@ -204,47 +199,9 @@ class DiceOptions(Options):
     def to_dict(self) -> Dict[str, Any]:
         return {name: getattr(self, name) for name in FIELDS}
 
-    def resolve(self, num_classes: int) -> 'Plan':
-        """These options for predictions of ``num_classes`` channels.
-
-        Raises
-        ------
-        ValueError : a class that is not there, a list of the wrong length, no class left to count,
-            or an activation that makes no sense for this number of classes.
-        """
-        _refuse_activation(self, num_classes)
-        counted = _counted_classes(self, num_classes)
-        return Plan(
-            options=self, num_classes=num_classes, counted=counted,
-            smooth=_per_class('smooth', self.smooth, counted),
-            smooth_dr=_per_class('smooth_dr', self.denominator_smooth, counted),
-            fixed_weights=_fixed_weights(self.class_weights, num_classes, counted))
-
     @property
     def denominator_smooth(self) -> Numbers:
         return self.smooth if self.smooth_dr is None else self.smooth_dr
-
-    @property
-    def automatic_weights(self) -> bool:
-        """Whether the class weights come from the label."""
-        return isinstance(self.class_weights, str)
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """DiceOptions for a known number of classes: K counted classes out of C.
-
-    counted : indices of the counted classes, (K,).
-    smooth, smooth_dr : one number per counted class, (K,).
-    fixed_weights : one number per counted class, (K,); ones where weights are automatic.
-    """
-
-    options: DiceOptions
-    num_classes: int
-    counted: Tuple[int, ...]
-    smooth: Tuple[float, ...]
-    smooth_dr: Tuple[float, ...]
-    fixed_weights: Tuple[float, ...]
 
 
 FIELDS: Dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DiceOptions)}
@@ -349,58 +306,3 @@ def _refuse_contradictions(options: DiceOptions) -> None:
     for broken, message in rules:
         if broken:
             raise ValueError(message)
-
-
-def _refuse_activation(options: DiceOptions, num_classes: int) -> None:
-    if num_classes < 1:
-        raise ValueError(f'pred must have at least one class; got {num_classes}')
-    if options.activation == 'softmax' and num_classes == 1:
-        raise ValueError("activation='softmax' over one class is always 1; for a binary prediction "
-                         "of one channel use activation='sigmoid'")
-    if options.activation == 'sigmoid' and options.sparse_label and num_classes > 1:
-        raise ValueError("activation='sigmoid' with index labels needs a prediction of one "
-                         "channel; use activation='softmax', or sparse_label=False with a label "
-                         f'per class; got {num_classes} classes')
-
-
-def _counted_classes(options: DiceOptions, num_classes: int) -> Tuple[int, ...]:
-    named = range(num_classes) if options.classes is None else options.classes
-    for index in named:
-        if not -num_classes <= index < num_classes:
-            raise ValueError(f'classes must lie in [-{num_classes}, {num_classes}) for a '
-                             f'prediction of {num_classes} classes; got {index}')
-    counted = tuple(index % num_classes for index in named)
-    if len(set(counted)) < len(counted):
-        raise ValueError(f'classes must name each class once; for {num_classes} classes '
-                         f'{options.classes} names one twice')
-    if not options.include_background:
-        if options.classes is not None and 0 in counted:
-            raise ValueError('include_background=False drops class 0, but for '
-                             f'{num_classes} classes classes={options.classes} names it')
-        counted = tuple(index for index in counted if index != 0)
-    if not counted:
-        raise ValueError('include_background=False leaves no class of a prediction of one class')
-    return counted
-
-
-def _per_class(name: str, value: Numbers, counted: Tuple[int, ...]) -> Tuple[float, ...]:
-    if not isinstance(value, tuple):
-        return (value,) * len(counted)
-    if len(value) != len(counted):
-        raise ValueError(f'{name} must be a number or one per counted class, here '
-                         f'{len(counted)}; got {len(value)}')
-    return value
-
-
-def _fixed_weights(weights: Union[None, str, Tuple[float, ...]], num_classes: int,
-                   counted: Tuple[int, ...]) -> Tuple[float, ...]:
-    if weights is None or isinstance(weights, str):
-        return (1.0,) * len(counted)
-    if len(weights) != num_classes:
-        raise ValueError(f'class_weights must have one number per class of pred, here '
-                         f'{num_classes} (dropped classes included); got {len(weights)}')
-    kept = tuple(weights[index] for index in counted)
-    if not any(kept):
-        raise ValueError('class_weights must be above 0 for a class that counts; got '
-                         f'{weights} with counted classes {counted}')
-    return kept

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from backends import sums_of
 from cases import CASES
 from tolerances import TOLERANCE
 
 from soft_dice import DiceOptions, native, soft_dice_loss, soft_dice_loss_vjp
 from soft_dice.gradcheck import relative_error
 from soft_dice.native import library
-from soft_dice.stages import count
 
 KERNELS, REASON = native.load()
 assert KERNELS, REASON
@@ -156,7 +156,7 @@ def test_any_exponent(monkeypatch, exponent, activation, overlap):
 def test_the_sums_of_a_million_pixels():
     """In float32 alone, sums of this length are wrong in the fourth digit."""
     pred = np.zeros((1, 2, 1 << 20), np.float32)
-    counts, _ = count(pred, np.zeros((1, 1 << 20), np.uint8), DiceOptions())
+    counts, _ = sums_of(pred, np.zeros((1, 1 << 20), np.uint8), DiceOptions())
     np.testing.assert_array_equal(counts.pred_sum, [[1 << 19, 1 << 19]])
     np.testing.assert_array_equal(counts.label_sum, [[1 << 20, 0]])
 
@@ -169,11 +169,11 @@ def test_the_exponential(using, instruction_set, dtype, low, tolerance):
     using(instruction_set)
     x = np.linspace(low, 0, 20001).astype(dtype)
     pred = np.stack([x, np.zeros_like(x)], axis=1)[:, :, None]
-    counts, _ = count(pred, np.zeros((len(x), 1)), DiceOptions())
+    counts, _ = sums_of(pred, np.zeros((len(x), 1)), DiceOptions())
     e = np.exp(x.astype(np.longdouble))
     assert np.max(np.abs(counts.pred_sum[:, 0] / (e / (1 + e)) - 1)) <= tolerance
-    sigmoid, _ = count(x[:, None, None], np.zeros((len(x), 1, 1)),
-                       DiceOptions(activation='sigmoid', sparse_label=False))
+    sigmoid, _ = sums_of(x[:, None, None], np.zeros((len(x), 1, 1)),
+                         DiceOptions(activation='sigmoid', sparse_label=False))
     assert np.max(np.abs(sigmoid.pred_sum[:, 0] / (e / (1 + e)) - 1)) <= tolerance
 
 
@@ -411,8 +411,8 @@ def test_nothing_of_the_size_of_the_logits_is_allocated(options):
 def test_the_gradient_can_be_added_to_what_is_there():
     """Which MXNet asks for (grad_req 'add')."""
     pred, label, _ = batch((2, 3, 300), DiceOptions(), label_dtype='int32')
-    structure, settings = library._batch(DiceOptions(), pred, label, None), library._settings(
-        DiceOptions())
+    structure = library._arrays(DiceOptions(), pred, label, None)
+    settings = library._settings(DiceOptions(), None)
     d_counts = RNG.standard_normal((2, 2, 3))
     start = RNG.standard_normal(pred.shape).astype(np.float32)
     results = []

@@ -7,6 +7,7 @@ import pytest
 
 from soft_dice import DiceOptions
 from soft_dice.options import FIELDS
+from soft_dice.plan import resolve
 
 # What DESIGN promises; a changed default is a changed loss for everybody.
 DEFAULTS = {
@@ -184,12 +185,12 @@ def test_contradictions(fields, message):
 ])
 def test_options_that_do_not_fit_the_classes(fields, num_classes, message):
     with pytest.raises(ValueError, match=message):
-        DiceOptions(**fields).resolve(num_classes)
+        resolve(DiceOptions(**fields), num_classes)
 
 
 def test_resolve_spells_out_every_class():
     options = DiceOptions(classes=[-1, 1], smooth=[1, 2], class_weights=[5, 6, 7, 8])
-    plan = options.resolve(4)
+    plan = resolve(options, 4)
     assert plan.counted == (3, 1)
     assert plan.smooth == plan.smooth_dr == (1.0, 2.0)
     assert plan.fixed_weights == (8.0, 6.0)

@@ -19,6 +19,7 @@ from tolerances import TOLERANCE
 from soft_dice import ClassFrequencies, DiceOptions, class_frequencies, class_weights
 from soft_dice import frequencies as module
 from soft_dice.__main__ import main
+from soft_dice.plan import resolve
 
 EXACT = TOLERANCE['value, float64']
 FIRST = np.array([[0, 0, 0, 0], [0, 0, 1, 255]])
@@ -151,7 +152,7 @@ def test_weights_have_mean_1_and_fall_with_the_pixels(pixels, method, data):
     assert (weights[~present] == weights[present].max()).all()
     if method != 'median_frequency':
         assert (np.diff(weights[present][np.argsort(np.array(pixels)[present])]) <= 0).all()
-    assert DiceOptions(class_weights=weights).resolve(len(pixels))
+    assert resolve(DiceOptions(class_weights=weights), len(pixels))
 
 
 @pytest.mark.parametrize('keywords, message', [
