@@ -8,7 +8,7 @@ import numpy as np
 
 from . import arrays
 from .arrays import CannotRun
-from .options import FIELDS, DiceOptions
+from .options import DiceOptions
 from .pictures import check_plot, draw_gradients
 from .presets import presets
 from .survey import Evaluated, Pair, Survey
@@ -251,6 +251,5 @@ def _as_json(found: Dict[str, Evaluated], options: Dict[str, DiceOptions], remar
         'loss': float(np.mean(each.loss)), 'loss_per_sample': each.loss.tolist(),
         'gradient_norm': each.gradient_norm, 'score': each.score.tolist(),
         'formula': presets[name].formula,
-        'options': {field: value for field, value in options[name].to_dict().items()
-                    if value != FIELDS[field]}} for name, each in _sorted(found)},
+        'options': options[name].changes_from()} for name, each in _sorted(found)},
             'remarks': remarks}

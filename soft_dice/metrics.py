@@ -7,23 +7,18 @@ there.  Counts are whole numbers, which add up over batches and workers without 
 import dataclasses
 import math
 import numbers
-from typing import Any, Dict, Iterable, List, Optional, Union
+from typing import Iterable, List, Optional
 
 import numpy as np
 
 from .counts import one_hot, without_ignored
 from .inputs import check_batch, check_label, check_shapes, floating, prepare, restore
-from .options import FIELDS, DiceOptions
+from .metric_options import (Empty, MetricOptions, check_beta, check_empty, check_threshold,
+                             refuse_threshold)
+from .options import DiceOptions
 from .plan import Plan, resolve
 from .resize import resize
 from .stages import count
-
-Empty = Union[str, int]
-
-# The options that say how to read prediction and label; the others are the loss's.
-READING = ('activation', 'sparse_label', 'axis', 'classes', 'include_background', 'ignore_label',
-           'resize')
-EMPTY: Dict[Any, float] = {'nan': math.nan, 0: 0.0, 1: 1.0}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,13 +97,13 @@ class HardCounts:
         ------
         ValueError : beta or empty outside of that.
         """
-        _beta(beta)
-        _empty(empty)
+        check_beta('beta', beta)
+        check_empty('empty', empty)
         weight = beta ** 2
         twice_tp = (1 + weight) * self.tp
         nothing = self.tp + self.fp + self.fn == 0
         denominator = np.where(nothing, 1, twice_tp + self.fp + weight * self.fn)
-        return np.where(nothing, EMPTY[empty], twice_tp / denominator)
+        return np.where(nothing, float(empty), twice_tp / denominator)
 
     def per_class(self, beta: float = 1.0, empty: Empty = 'nan') -> np.ndarray:
         """Mean over the rows, (K,), without those that are NaN; NaN where all are."""
@@ -158,9 +153,9 @@ def hard_counts(pred: np.ndarray, label: np.ndarray, options: DiceOptions = Dice
     >>> counts.tp.tolist(), counts.dice().round(3).tolist()
     ([[1, 1]], [[0.667, 0.667]])
     """
-    _threshold(threshold)
+    check_threshold('threshold', threshold)
     if num_classes is not None:
-        _no_threshold(threshold)
+        refuse_threshold(threshold)
         return _count_decided(np.asarray(pred), np.asarray(label), num_classes, options)
     if options.resize is not None:
         pred = floating(pred)
@@ -169,7 +164,7 @@ def hard_counts(pred: np.ndarray, label: np.ndarray, options: DiceOptions = Dice
     plan = resolve(options, pred.shape[options.axis])
     _refuse_nan(pred, label, options)
     if takes_highest(options, plan.num_classes):
-        _no_threshold(threshold)
+        refuse_threshold(threshold)
         hard = _highest(pred, options.axis)
     else:
         hard = _above(pred, _logit(threshold) if options.activation == 'sigmoid' else threshold)
@@ -204,87 +199,31 @@ def hard_dice(pred: np.ndarray, label: np.ndarray, num_classes: Optional[int] = 
 
     Raises
     ------
-    ValueError : as :func:`hard_counts`.
+    ValueError : as :func:`hard_counts`, and a value outside its range.
+    TypeError : ``options`` that are no DiceOptions.
 
     Examples
     --------
     >>> hard_dice(np.array([[0, 1, 1]]), np.array([[0, 1, 0]]), num_classes=3)
     array([0.66666667, 0.66666667,        nan])
     """
-    rules = HardRules(_on_top(options, ignore_label), threshold, beta, empty, per_image)
-    counts = hard_counts(pred, label, rules.options, threshold, num_classes)
+    ignoring = {} if ignore_label is None else {'ignore_label': ignore_label}
+    asked = MetricOptions.of_loss(options, threshold=threshold, beta=beta, empty=empty,
+                                  per_image=per_image, **ignoring)
+    counts = hard_counts(pred, label, asked.dice, threshold, num_classes)
     return (counts if per_image else counts.total()).dice(beta, empty)[() if per_image else 0]
 
 
-@dataclasses.dataclass(frozen=True)
-class HardRules:
-    """What a metric of either plugin is told: how to decide, count and average.
-
-    options : DiceOptions, of which only what READING names is kept.
-    threshold, beta, empty, per_image : as :func:`hard_dice`.
-    """
-
-    options: DiceOptions = DiceOptions()
-    threshold: float = 0.5
-    beta: float = 1.0
-    empty: Empty = 'nan'
-    per_image: bool = False
-
-    def __post_init__(self) -> None:
-        reading = {name: getattr(self.options, name) for name in READING}
-        object.__setattr__(self, 'options', DiceOptions(**reading))
-        _threshold(self.threshold)
-        if self.options.activation == 'softmax':
-            _no_threshold(self.threshold)
-        _beta(self.beta)
-        _empty(self.empty)
-        if not isinstance(self.per_image, bool):
-            raise ValueError('per_image must be True or False (true or false in JSON); got '
-                             f'{self.per_image!r}')
-
-    @classmethod
-    def from_names(cls, options: Optional[DiceOptions] = None, **names: Any) -> 'HardRules':
-        """From keywords: the rules' own, and options on top of ``options``.
-
-        Raises
-        ------
-        TypeError : a name that is neither, or an option that only a loss has.
-        """
-        own = {name: names.pop(name) for name in RULES if name in names}
-        known = ', '.join(READING + RULES)
-        for name in names:
-            if name not in READING:
-                what = (f'{name} is an option of the loss alone' if name in FIELDS
-                        else f'unknown option {name!r}')
-                raise TypeError(f'{what}; the hard Dice takes {known}')
-        return cls((options or DiceOptions()).replace(**names), **own)
-
-    def to_names(self) -> Dict[str, Any]:
-        """What :meth:`from_names` reads back, without defaults; for JSON."""
-        default = HardRules()
-        names = {name: getattr(self, name) for name in RULES
-                 if getattr(self, name) != getattr(default, name)}
-        names.update((name, getattr(self.options, name)) for name in READING
-                     if getattr(self.options, name) != FIELDS[name])
-        return names
-
-    def count(self, pred: np.ndarray, label: np.ndarray) -> HardCounts:
-        return hard_counts(pred, label, self.options, self.threshold)
-
-
-RULES = tuple(field.name for field in dataclasses.fields(HardRules) if field.name != 'options')
-
-
 class Tally:
-    """Counts that come in over batches and workers, and what they say by the rules."""
+    """Counts that come in over batches and workers, and what they say by the options."""
 
-    def __init__(self, rules: HardRules) -> None:
-        self.rules = rules
+    def __init__(self, options: MetricOptions) -> None:
+        self.options = options
         self._parts: List[HardCounts] = []
 
     def add(self, counts: HardCounts) -> None:
         """Raises ValueError for counts of another number of classes; they are then not added."""
-        if self.rules.per_image:
+        if self.options.per_image:
             HardCounts.join([*self._parts[:1], counts])  # now rather than when they are read
             self._parts.append(counts)
         else:
@@ -300,8 +239,8 @@ class Tally:
     def per_class(self) -> np.ndarray:
         """(K,), empty before the first."""
         counts = self.counts
-        return np.zeros(0) if counts is None else counts.per_class(self.rules.beta,
-                                                                   self.rules.empty)
+        return np.zeros(0) if counts is None else counts.per_class(self.options.beta,
+                                                                   self.options.empty)
 
     def mean(self) -> float:
         """NaN before the first."""
@@ -388,39 +327,3 @@ def _mean_of_known(values: np.ndarray) -> np.ndarray:
     known = ~np.isnan(values)
     total = np.where(known, values, 0).sum(axis=0)
     return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
-
-
-# --- one value at a time -------------------------------------------------------------------------
-
-def _on_top(options: Optional[DiceOptions], ignore_label: Optional[int]) -> DiceOptions:
-    options = options or DiceOptions()
-    return options if ignore_label is None else options.replace(ignore_label=ignore_label)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _threshold(value: Any) -> None:
-    if not _is_number(value) or not 0 <= value < 1:
-        raise ValueError(f'threshold must be a number in [0, 1), for example 0.5; got {value!r}')
-
-
-def _no_threshold(value: float) -> None:
-    """Refuse one other than the default where none is used."""
-    if value != HardRules.threshold:
-        raise ValueError(f'threshold={value} has no meaning where each pixel is of one class: '
-                         "leave it out, or use activation='sigmoid' (or 'none' with a dense "
-                         'label)')
-
-
-def _beta(value: Any) -> None:
-    if not _is_number(value) or not 0.001 <= value <= 1000:
-        raise ValueError('beta of F-beta must be a number in [0.001, 1000], for example 1, which '
-                         f'is Dice; got {value!r}')
-
-
-def _empty(value: Any) -> None:
-    if isinstance(value, bool) or value not in ('nan', 0, 1):
-        raise ValueError("empty, what a class gives that is neither predicted nor labelled, must "
-                         f"be 'nan', 0 or 1; got {value!r}")

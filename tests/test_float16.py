@@ -80,13 +80,13 @@ class Scores(gluon.HybridBlock):
         return self.loss(score, label)
 
 
-LOSSES = {'dice': SoftDiceLoss, 'dice ce': DiceCELoss,
+MAKERS = {'dice': SoftDiceLoss, 'dice ce': DiceCELoss,
           'deep supervision': lambda: DeepSupervision(SoftDiceLoss())}
 
 
 @each_path
 @pytest.mark.parametrize('mode', ['imperative', 'hybridized', 'static'])
-@pytest.mark.parametrize('name', list(LOSSES))
+@pytest.mark.parametrize('name', list(MAKERS))
 def test_a_network_cast_to_float16_trains(name, mode, native, monkeypatch):
     """As it does in float32, step by step, with float16 weights and a loss scale."""
     monkeypatch.setenv('SOFT_DICE_NATIVE', native)
@@ -95,7 +95,7 @@ def test_a_network_cast_to_float16_trains(name, mode, native, monkeypatch):
     image = np.eye(3)[label].transpose(0, 3, 1, 2) + 0.5 * rng.standard_normal((2, 3, 16, 16))
     losses = {}
     for dtype in ('float32', 'float16'):
-        net = Scores(LOSSES[name]())
+        net = Scores(MAKERS[name]())
         net.initialize()
         net.cast(dtype)
         if mode != 'imperative':
