@@ -30,7 +30,7 @@ def test_two_workers_and_a_server_with_an_optimizer():
     output, status = launch(2, 'optimizer', '4,4:7,1:8,0')
     assert status == 0, output
     assert output.count('refused the optimizer') == output.count('done optimizer') == 2
-    for numbers in (3 * 4 + 2, 3 * 4 + 4, 2):
+    for numbers in (3 * 4 + 1, 3 * 4 + 3, 1):
         assert f'equal 0 {2 * (12 * numbers + 4)}\n' in output, output
 
 
