@@ -48,11 +48,11 @@ def put(text: str, net: Any, layer: Layer, at: Optional[int], replaces: bool, pa
         raise CannotRun(f'{path} writes layers as a list, "layer: [...]": give each its own '
                         '"layer {...}"')
     if at is None:
-        new_text, place = append(text, layer), len(net.layer)
+        new_text, place = _append(text, layer), len(net.layer)
     elif replaces:
-        new_text, place = replace(text, blocks[at], layer), at
+        new_text, place = _replace(text, blocks[at], layer), at
     else:
-        new_text, place = beside(text, blocks[at], layer), at + 1
+        new_text, place = _beside(text, blocks[at], layer), at + 1
     new, old = prototxt.parse_net(new_text, path), caffe_pb2.NetParameter()
     made = new.layer[place]
     del new.layer[place]
@@ -67,7 +67,7 @@ def put(text: str, net: Any, layer: Layer, at: Optional[int], replaces: bool, pa
     return new_text
 
 
-def replace(text: str, block: Field, layer: Layer) -> str:
+def _replace(text: str, block: Field, layer: Layer) -> str:
     """The text with this SoftmaxWithLoss turned into ``layer``.
 
     Its comments, its rules and the order of its fields stay.  Its type changes, and python_param
@@ -87,7 +87,7 @@ def replace(text: str, block: Field, layer: Layer) -> str:
     return editor.text()
 
 
-def beside(text: str, block: Field, layer: Layer) -> str:
+def _beside(text: str, block: Field, layer: Layer) -> str:
     """The text with ``layer`` after this one, written like this one and with its rules."""
     line_by_line = '\n' in text[block.start:block.end]
     rules = [text[field.start:field.end].rstrip(',; ') for field in block.fields
@@ -98,7 +98,7 @@ def beside(text: str, block: Field, layer: Layer) -> str:
     return text[:at] + _newline(text) + base + _in_lines_of(text, written) + text[at:]
 
 
-def append(text: str, layer: Layer) -> str:
+def _append(text: str, layer: Layer) -> str:
     """The text with ``layer`` as its last."""
     written = _in_lines_of(text, _written(layer, [], True, '', '  '))
     ends = text.endswith('\n')
