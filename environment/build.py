@@ -36,7 +36,7 @@ import sys
 import time
 from pathlib import Path
 
-if __name__ == '__main__':  # PYTHONSAFEPATH and -P leave out the folder that a script is in
+if __name__ == '__main__':  # -I and PYTHONSAFEPATH leave out the folder of a script
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import debian
