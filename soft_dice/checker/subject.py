@@ -45,6 +45,10 @@ class Subject:
         """The loss, float64.  Raises Refused or Died."""
         raise NotImplementedError
 
+    def total(self, pred: np.ndarray, label: np.ndarray) -> float:
+        """What is differentiated: the sum over the loss's entries, of which Caffe has one."""
+        return float(np.sum(self.value(pred, label)))
+
     def evaluate(self, pred: np.ndarray, label: np.ndarray, upstream: float = 1.0,
                  before: float = 0.0) -> Evaluation:
         """Loss and gradient.
