@@ -144,6 +144,7 @@ def test_an_element_that_is_not_finite_is_the_worst():
 
 def test_the_largest_element():
     assert largest_element(np.array([[1.0, -3.0], [2.0, 0.0]])) == (0, 1)
+    assert largest_element(np.array([1.0, np.inf, np.nan])) == (2,)
 
 
 def test_relative_error():

@@ -140,11 +140,11 @@ def _measured(trial: Trial, found: Comparison) -> Dict[str, Any]:
     gradient = trial.gradient_near
     worst = (numeric.worst_element(gradient, derivative, np.random.RandomState([trial.seed, 2]))
              if found.wrong else numeric.largest_element(gradient))
-    slope = trial.near.derivatives(numeric.unit(gradient.shape, worst), found.noise).value[0]
+    at_worst = trial.near.derivatives(numeric.unit(gradient.shape, worst), found.noise).value[0]
     return {'relative_error': found.error, 'error_bar': found.bar, 'cosine': found.cosine,
             'times_too_large': found.times, 'worst': list(worst),
             'analytic': float(trial.gradient[worst]) + 0.0,  # no -0
-            'numeric': float(slope / trial.room[worst])}
+            'numeric': float(at_worst / trial.room[worst])}
 
 
 def _wrong(trial: Trial, found: Comparison, measured: Dict[str, Any]) -> str:

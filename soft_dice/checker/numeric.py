@@ -189,6 +189,7 @@ def element_by_element(derivative: Derivative, shape: Index, number: Optional[in
 
 
 def largest_element(gradient: np.ndarray) -> Index:
+    """The element of largest size; a NaN if there is one."""
     return _index(np.argmax(np.abs(gradient)), gradient.shape)
 
 

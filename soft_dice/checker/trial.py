@@ -94,14 +94,12 @@ def label_of(example: Example, index: np.ndarray) -> np.ndarray:
 
     index : (N,) + space.
     """
-    classes = example.pred[1] if len(example.pred) > 1 else 1
-    if example.label == example.pred and classes > 1:
-        return np.moveaxis(np.eye(classes)[index], -1, 1)
+    if example.label == example.pred and example.classes > 1:
+        return example.one_hot(index)
     return index.reshape(example.label).astype(np.float64)
 
 
 def label_classes(example: Example) -> int:
     """How many classes the label can name."""
-    dense = example.label == example.pred
-    classes = example.pred[1] if len(example.pred) > 1 else 1
-    return 2 if classes == 1 or (example.label_kind == 'binary' and not dense) else classes
+    binary = example.label_kind == 'binary' and example.label != example.pred
+    return 2 if binary or example.classes == 1 else example.classes
