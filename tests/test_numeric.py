@@ -70,6 +70,21 @@ def test_noise_is_that_which_was_added(dtype):
     assert 0.5e-4 < point.noise(rng.choice([-1.0, 1.0], (9, 50))) < 2e-4
 
 
+@pytest.mark.parametrize('dtype, digits', [('float32', 23), ('float64', 52)])
+def test_noise_is_no_less_than_that_of_rounding(dtype, digits):
+    """Rounding errors are uniform between -1/2 and 1/2 of the last digit."""
+    point = Point(lambda move: 1.0, dtype)
+    assert point.noise(np.ones((3, 4))) == pytest.approx(2.0 ** -digits / 12 ** 0.5, rel=0.05)
+
+
+def test_a_kink_along_one_line_is_no_noise():
+    rng = np.random.RandomState(0)
+    point = Point(lambda move: float(100 * abs(move[0] - 1e-3) + 1e-6 * rng.standard_normal()),
+                  'float32')
+    assert 0.5e-6 < point.noise(np.eye(9)) < 2e-6
+    assert point.noise(np.eye(9)[:1]) > 1e-3
+
+
 @pytest.mark.parametrize('noise, dtype, bar', [
     (0.0, 'float64', 1e-6), (1e-9, 'float64', 1e-5), (1e-6, 'float32', 1e-3),
     (1e-4, 'float32', 1e-2)])
