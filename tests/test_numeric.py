@@ -122,6 +122,14 @@ def test_no_more_steps_are_taken_than_are_needed():
     assert point.evaluations == 1 + 3 * 2 * 8
 
 
+def test_smaller_steps_are_not_taken_where_noise_rules():
+    """A straight line is exact from the first, so the error bar is the noise over the step."""
+    point = Point(lambda move: float(np.sum(move)), 'float32')
+    found = point.derivatives(np.ones((2, 3)), 1e-3)
+    assert found.step == 2.0 ** -3 and found.bar == pytest.approx(1e-3 / found.step)
+    assert point.evaluations == 1 + 4 * 2 * 2
+
+
 def test_a_function_without_a_value_has_no_derivative():
     found = Point(lambda move: np.inf if move.any() else 0.0).derivatives(np.ones((2, 3)), 1e-16)
     assert np.isnan(found.value).all() and found.bar == np.inf
