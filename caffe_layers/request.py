@@ -8,7 +8,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from soft_dice.arrays import CannotRun
-from soft_dice.options import parse_param_str
+from soft_dice.param_str import parse_param_str
 
 from . import files
 

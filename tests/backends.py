@@ -20,7 +20,7 @@ from soft_dice.plan import resolve
 from soft_dice.stages import count
 
 Evaluated = Tuple[np.ndarray, np.ndarray]
-Backend = Callable[[Arrays, Options], Evaluated]
+Backend = Callable[..., Evaluated]
 
 
 class Family(NamedTuple):
@@ -39,9 +39,9 @@ def family(options: Options) -> Family:
     return FAMILIES[type(options)]
 
 
-def reference(arrays: Arrays, options: Options) -> Evaluated:
+def reference(arrays: Arrays, options: Options, out: Optional[np.ndarray] = None) -> Evaluated:
     loss, vjp = family(options).function(arrays.pred, arrays.label, options, arrays.pixel_weight)
-    return loss, vjp(arrays.upstream)
+    return loss, vjp(arrays.upstream, out=out)
 
 
 def sums_of(pred: np.ndarray, label: np.ndarray, options: Options,
@@ -196,9 +196,9 @@ def loss_net(arrays: Arrays, param_str: str = '', **keywords: Any) -> Any:
 
 def with_native(setting: str, backend: Backend) -> Backend:
     """The backend under SOFT_DICE_NATIVE=setting: '1' is the kernels or an error, '0' never."""
-    def evaluate(arrays: Arrays, options: Options) -> Evaluated:
+    def evaluate(arrays: Arrays, options: Options, *out: np.ndarray) -> Evaluated:
         with mock.patch.dict(os.environ, SOFT_DICE_NATIVE=setting):
-            return backend(arrays, options)
+            return backend(arrays, options, *out)
     return evaluate
 
 

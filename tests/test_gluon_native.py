@@ -1,4 +1,4 @@
-"""The operator over the kernels inside MXNet: what it refuses, and what it must not disturb."""
+"""The operator over the kernels inside MXNet: what it takes, and what it must not disturb."""
 import multiprocessing
 import os
 import subprocess
@@ -34,37 +34,20 @@ def make(mode, **fields):
     return in_mode(mode, DiceOptions(**fields))
 
 
-# --- values that are refused, and life after that -------------------------------------------------
+# --- life after a refusal; all of these: refusals.py ----------------------------------------------
 
-WRONG_LABEL, WRONG_WEIGHT, WRONG_SOFT = LABEL.copy(), WEIGHT.copy(), np.zeros_like(PRED)
-WRONG_LABEL[1, 2, 3], WRONG_WEIGHT[2, 0, 1], WRONG_SOFT[1, 0, 2, 3] = 4, -0.5, 1.5
-
-BAD_VALUES = {
-    'label': (dict(), (PRED, WRONG_LABEL),
-              r'label must be a whole number in \[0, 4\).*got 4.* in sample 1, pixel 13 of 30'),
-    'weight': (dict(), (PRED, LABEL, WRONG_WEIGHT),
-               'pixel_weight must be finite and not negative.*got -0.5 in sample 2, pixel 1 of 30'),
-    'dense': (dict(sparse_label=False), (PRED, WRONG_SOFT),
-              r'a dense label must lie in \[0, 1\].*got 1.5'),
-    'power': (dict(activation='none', exponent=1.5), (PRED - 9, LABEL),
-              'a negative prediction has no power 1.5'),
-}
+WRONG_LABEL = LABEL.copy()
+WRONG_LABEL[1, 2, 3] = 4
 
 
 @each_mode
-@pytest.mark.parametrize('name', list(BAD_VALUES))
-def test_a_bad_value_is_an_error_and_the_next_call_works(mode, name):
-    fields, inputs, message = BAD_VALUES[name]
-    loss = make(mode, **fields)
+def test_the_call_after_an_error_works(mode):
+    loss = make(mode)
     for _ in range(3):
-        with pytest.raises(MXNetError, match=message) as raised:
-            loss(*map(ndarray, inputs)).asnumpy()
-        assert str(raised.value).count('must') == 1 or name == 'power'  # no older errors in it
-        good = [np.abs(PRED), np.zeros_like(PRED) if 'sparse_label' in fields else LABEL]
-        good += [WEIGHT] * (len(inputs) == 3)
-        value = loss(*map(ndarray, good)).asnumpy()
-        expected = soft_dice_loss(*good[:2], DiceOptions(**fields), *good[2:])
-        assert relative_error(value, expected) <= TOLERANCE['loss, float32']
+        with pytest.raises(MXNetError, match='label must be a whole number'):
+            loss(ndarray(PRED), ndarray(WRONG_LABEL)).asnumpy()
+        value = loss(ndarray(PRED), ndarray(LABEL)).asnumpy()
+        assert relative_error(value, soft_dice_loss(PRED, LABEL)) <= TOLERANCE['loss, float32']
 
 
 def test_an_error_while_recording_leaves_training_intact():
@@ -77,29 +60,7 @@ def test_an_error_while_recording_leaves_training_intact():
     assert relative_error(gradient, vjp(1.0)) <= TOLERANCE['gradient, float32']
 
 
-# --- shapes and types, in a graph too -------------------------------------------------------------
-
-BAD_SHAPES = {
-    'axes swapped': (dict(), (PRED, LABEL.transpose(0, 2, 1)),
-                     r'pred of shape \(3, 4, 6, 5\) that is \(3, 6, 5\) or \(3, 1, 6, 5\); '
-                     r'got \(3, 5, 6\)'),
-    'dense for sparse': (dict(), (PRED, PRED), 'or sparse_label=False for one value per class'),
-    'sparse for dense': (dict(sparse_label=False), (PRED, LABEL), 'must have the shape of pred'),
-    'weight': (dict(), (PRED, LABEL, WEIGHT[:, :, :1]), 'pixel_weight must have one value per pix'),
-    'axis': (dict(axis=4), (PRED, LABEL), 'axis must be an axis of pred'),
-    'one class': (dict(), (PRED[:, :1], 0 * LABEL), "activation='softmax' over one class is alway"),
-    'sigmoid': (dict(activation='sigmoid'), (PRED, LABEL), 'needs a prediction of one channel'),
-}
-
-
-@pytest.mark.parametrize('name', list(BAD_SHAPES))
-def test_a_graph_refuses_shapes_in_the_same_words(name):
-    fields, inputs, message = BAD_SHAPES[name]
-    with pytest.raises(MXNetError, match=message):
-        make('nested', **fields)(*map(ndarray, inputs)).wait_to_read()
-    with pytest.raises(ValueError, match=message):
-        make('imperative', **fields)(*map(ndarray, inputs))
-
+# --- types and axes, in a graph too ---------------------------------------------------------------
 
 @pytest.mark.parametrize('dtype', ['uint8', 'int8', 'int32', 'int64', 'float16', 'float64', 'bool'])
 @each_mode

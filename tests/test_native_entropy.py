@@ -4,10 +4,10 @@ import itertools
 import numpy as np
 import pytest
 from backends import sums_of
-from test_native import MEMORY, batch, changed, message_of, run_program
+from test_native import MEMORY, batch, run_program
 from tolerances import TOLERANCE
 
-from soft_dice import DiceCEOptions, dice_ce_loss, dice_ce_loss_vjp, native
+from soft_dice import DiceCEOptions, dice_ce_loss_vjp, native
 from soft_dice.gradcheck import assert_gradient, check_gradient, relative_error
 from soft_dice.sums import Slopes
 
@@ -249,21 +249,6 @@ def test_all_ignored(activation, sparse_label, normalization):
     assert loss[0] > 0 and loss[1] == 0
     gradient = vjp(1.0)
     assert gradient[0].any() and not gradient[1].any()
-
-
-@pytest.mark.parametrize('fields, label', [
-    ({}, changed(np.zeros((2, 900)), (1, 321), 3)),
-    ({'sparse_label': False}, changed(np.zeros((2, 3, 900)), (1, 2, 7), 1.5)),
-    ({'ce_class_weights': [1, 2]}, np.zeros((2, 900))),
-    ({}, np.zeros((2, 899))),
-])
-def test_refused_as_by_the_reference(monkeypatch, fields, label):
-    def call():
-        return dice_ce_loss(np.zeros((2, 3, 900)), label, DiceCEOptions(**fields))
-
-    message = message_of(call)
-    monkeypatch.setenv('SOFT_DICE_NATIVE', '0')
-    assert message == message_of(call)
 
 
 # ---- threads and memory ----
