@@ -1,7 +1,9 @@
 """Stage 2 of a Gluon loss: soft_dice.score over MXNet's operators, with its slopes attached."""
 from typing import Any, Sequence
 
-from soft_dice.plan import Columns, Plan
+import mxnet as mx
+
+from soft_dice.plan import Plan
 from soft_dice.score import stage_two
 from soft_dice.sums import Sums
 
@@ -20,9 +22,14 @@ class Ops:
         self.ones_like = F.ones_like
 
     def where(self, condition: Any, yes: Any, no: Any) -> Any:
-        yes, no = (self.F.ones_like(condition) * each if isinstance(each, (int, float)) else each
-                   for each in (yes, no))
-        return self.F.where(condition, yes, no)
+        return self.F.where(condition, *(self._filled(each, condition) for each in (yes, no)))
+
+    def _filled(self, value: Any, like: Any) -> Any:
+        if not isinstance(value, (int, float)):
+            return value
+        if value in (0, 1):
+            return self.F.ones_like(like) if value else self.F.zeros_like(like)
+        return self.F.ones_like(like) * value
 
     def row(self, numbers: Sequence[float], like: Any) -> Any:
         """(N, K); another number of columns than ``like`` has is an MXNetError."""
@@ -55,10 +62,10 @@ def loss_of(F: Any, sums: Sums, plan: Plan) -> Any:
     that stage 2 gives.
     """
     ops = Ops(F)
-    counts = (columns(F, each, plan.counted) for each in sums[:3])
+    counts = (columns(F, each, plan) for each in sums[:3])
     # An infinite sum minus itself would be a NaN.
     sums = Sums(*(each if each is None else F.minimum(each, HUGE) for each in (*counts, *sums[3:])))
-    constant = Sums(*(each if each is None else F.BlockGrad(each) for each in sums))
+    constant = Sums(*(each if each is None else blocked(F, each) for each in sums))
     found = stage_two(ops, constant, plan)
     change = (found.slopes.intersection * (sums.intersection - constant.intersection)
               + found.slopes.pred_sum * (sums.pred_sum - constant.pred_sum))
@@ -74,12 +81,18 @@ def loss_of(F: Any, sums: Sums, plan: Plan) -> Any:
     return found.loss + F.reshape(change, shape=(0, -1) if each_class else (-1,))
 
 
-def columns(F: Any, array: Any, counted: Columns) -> Any:
+def blocked(F: Any, array: Any) -> Any:
+    """The array as a constant; what is made of a detached array is not even recorded."""
+    return array.detach() if F is mx.nd else F.BlockGrad(array)
+
+
+def columns(F: Any, array: Any, plan: Plan) -> Any:
     """The counted classes of an (N, C) array."""
-    if isinstance(counted, slice):
-        if counted == slice(0, None):
-            return array
-        return F.slice_axis(array, axis=1, begin=counted.start, end=counted.stop)
+    counted = plan.counted
+    if counted in (slice(0, None), tuple(range(plan.num_classes))):
+        return array
+    if counted in (slice(1, None), tuple(range(1, plan.num_classes))):
+        return F.slice_axis(array, axis=1, begin=1, end=None)
     return F.concat(*(F.slice_axis(array, axis=1, begin=c, end=c + 1 if c != -1 else None)
                       for c in counted), dim=1)
 

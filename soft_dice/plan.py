@@ -3,6 +3,7 @@
 What depends on the number of classes is checked here, once.  A graph may not know that number; its
 plan leaves open what cannot be known.
 """
+import functools
 from typing import Any, NamedTuple, Optional, Tuple
 
 from .ce_options import DiceCEOptions
@@ -48,6 +49,7 @@ class Plan(NamedTuple):
         return (len(self.counted),) if self.dice.class_reduction == 'none' else ()
 
 
+@functools.lru_cache(maxsize=256)
 def resolve(options: Options, num_classes: Optional[int] = None) -> Plan:
     """The options for predictions of ``num_classes`` channels, or of a number that is not known.
 

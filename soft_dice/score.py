@@ -75,12 +75,12 @@ def tversky(ops: Any, sums: Sums, plan: Plan) -> Tuple[Array, Array, Array]:
     empty = ops.abs(denominator) < EMPTY  # nothing to find, nothing found
     safe = ops.where(empty, 1, denominator)
     score = ops.where(empty, 1, (2 * tp + _smooth(ops, plan.smooth, tp)) / safe)
-    share = ops.where(empty, 0, 1 / safe)
+    share = (1 - empty) / safe
     return score, (2 - 2 * (1 - alpha - beta) * score) * share, -2 * alpha * score * share
 
 
 def class_loss(ops: Any, score: Array, options: DiceOptions) -> Tuple[Array, Array]:
-    """A class's loss L of its score S, and dL/dS.
+    """A class's loss L of its score S, and dL/dS, an array or a number.
 
     one_minus : (1 - S)^gamma, -gamma (1 - S)^(gamma - 1); for gamma other than 1 both are 0 at
         S >= 1, where a power below 1 has no finite derivative
@@ -90,7 +90,7 @@ def class_loss(ops: Any, score: Array, options: DiceOptions) -> Tuple[Array, Arr
     """
     miss, gamma = 1 - score, options.gamma
     if options.form == 'negative':
-        return -score, -ops.ones_like(score)
+        return -score, -1
     if options.form == 'log':
         low = score <= LOG_GUARD
         guarded = ops.where(low, LOG_GUARD, score)
@@ -99,7 +99,7 @@ def class_loss(ops: Any, score: Array, options: DiceOptions) -> Tuple[Array, Arr
         size = ops.abs(miss)  # log cosh x = |x| + log((1 + exp(-2 |x|)) / 2), without overflow
         return size + ops.log1p(ops.exp(-2 * size)) - math.log(2), -ops.tanh(miss)
     if gamma == 1:
-        return miss, -ops.ones_like(score)
+        return miss, -1
     perfect = miss <= 0
     base = ops.where(perfect, 1, miss)
     return (ops.where(perfect, 0, base ** gamma),
@@ -107,17 +107,18 @@ def class_loss(ops: Any, score: Array, options: DiceOptions) -> Tuple[Array, Arr
 
 
 def _weights(ops: Any, label_sum: Array, plan: Plan) -> Tuple[Array, Array]:
-    """The weights, constants to the gradient, and 0 in the rows where none is finite, else 1."""
-    ones = ops.ones_like(label_sum)
+    """The weights of the classes, constants to the gradient, (N, K) or 1 where all are alike; and
+    which samples have a finite one, (N,) or 1 where all have.
+    """
     if plan.fixed_weights is not None:
-        return ones * ops.row(plan.fixed_weights, label_sum), ones
+        return ops.row(plan.fixed_weights, label_sum), 1
     if plan.dice.class_weights is None:
-        return ones, ones
+        return 1, 1
     weights = ops.inverse_power(label_sum, 1 if plan.dice.class_weights == 'inverse' else 2)
     infinite = weights >= HEAVIEST
     largest = ops.largest(ops.where(infinite, 0, weights))
     return (ops.where(infinite, ops.spread(largest, weights), weights),
-            ops.spread(ops.largest(1 - infinite), weights))
+            ops.largest(1 - infinite))
 
 
 def _classwise(ops: Any, sums: Sums, plan: Plan) -> Evaluation:
@@ -126,24 +127,30 @@ def _classwise(ops: Any, sums: Sums, plan: Plan) -> Evaluation:
     score, d_tp, d_pred_sum = tversky(ops, sums, plan)
     loss, d_loss = class_loss(ops, score, options)
     weights, live = _weights(ops, sums.label_sum, plan)
-    present = 1 - (sums.label_sum == 0)
-    kept = live if options.absent == 'count' else live * present
-    share = kept / _norm(ops, weights, present, options)
-    scored = options.weight_normalization == 'score'
-    terms = share * (1 - weights * score if scored else weights * loss)
+    present = 1 if options.absent == 'count' else 1 - (sums.label_sum == 0)
+    share = _spread(ops, live, score) * present / _norm(ops, weights, present, score, plan)
+    if options.weight_normalization == 'score':
+        terms = share * (1 - weights * score)
+    else:
+        terms = share * weights * loss
     if options.class_reduction != 'none':
         terms = ops.over_classes(terms)
     slope = share * weights * d_loss
     return Evaluation(terms, score, Slopes(slope * d_tp, slope * d_pred_sum))
 
 
-def _norm(ops: Any, weights: Array, present: Array, options: DiceOptions) -> Array:
-    """What the sum over classes is divided by, in every column; never 0."""
-    each = weights if options.weight_normalization == 'weights' else ops.ones_like(weights)
+def _norm(ops: Any, weights: Array, present: Array, like: Array, plan: Plan) -> Array:
+    """What the sum over classes is divided by, a number or of the shape of ``like``; never 0."""
+    options = plan.dice
     if options.class_reduction != 'mean':
-        return each
-    norm = ops.over_classes(each * present if options.absent == 'skip' else each)
-    return ops.spread(ops.where(norm == 0, 1, norm), weights)
+        return 1
+    each = weights if options.weight_normalization == 'weights' else 1
+    if options.absent == 'skip':
+        each = each * present
+    if isinstance(each, int) and plan.num_classes:
+        return len(plan.counted)
+    norm = ops.over_classes(ops.ones_like(like) * each)
+    return ops.spread(ops.where(norm == 0, 1, norm), like)
 
 
 def _pooled(ops: Any, sums: Sums, plan: Plan) -> Evaluation:
@@ -151,13 +158,17 @@ def _pooled(ops: Any, sums: Sums, plan: Plan) -> Evaluation:
     weights, live = _weights(ops, sums.label_sum, plan)
     if plan.dice.absent == 'skip':
         present = 1 - (sums.label_sum == 0)
-        weights, live = weights * present, live * present
+        weights, live = weights * present, live * ops.largest(present)
     pooled = Sums(*(ops.over_classes(weights * each) for each in sums[:3]))
     score, d_tp, d_pred_sum = tversky(ops, pooled, plan)
     loss, d_loss = class_loss(ops, score, plan.dice)
-    live = ops.largest(live)
-    slopes = (weights * ops.spread(live * d_loss * each, weights) for each in (d_tp, d_pred_sum))
+    slopes = (weights * ops.spread(live * d_loss * each, sums.label_sum)
+              for each in (d_tp, d_pred_sum))
     return Evaluation(live * loss, score, Slopes(*slopes))
+
+
+def _spread(ops: Any, numbers: Array, like: Array) -> Array:
+    return numbers if isinstance(numbers, int) else ops.spread(numbers, like)
 
 
 def _smooth(ops: Any, smooth: Numbers, like: Array) -> Any:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import TOLERANCE
 
-from soft_dice import DiceOptions, soft_dice_loss, soft_dice_loss_vjp, soft_dice_score
+from soft_dice import DiceOptions, score, soft_dice_loss, soft_dice_loss_vjp, soft_dice_score
 from soft_dice.gradcheck import relative_error
 
 pytestmark = pytest.mark.usefixtures('implementation')
@@ -273,3 +273,19 @@ def test_finite_input_gives_finite_loss_and_gradient(options, seed, spread, labe
     loss, vjp = soft_dice_loss_vjp(pred.astype(dtype), labels, options)
     assert np.isfinite(loss).all()
     assert np.isfinite(vjp(1.0)).all()
+
+
+def test_the_score_is_computed_once(monkeypatch):
+    """Loss, score and gradient of a call share it."""
+    calls = []
+    tversky = score.tversky
+
+    def counted(*arguments):
+        calls.append(1)
+        return tversky(*arguments)
+
+    monkeypatch.setattr(score, 'tversky', counted)
+    _, vjp = soft_dice_loss_vjp(np.zeros((2, 3, 4)), np.zeros((2, 4)))
+    vjp(1.0)
+    soft_dice_score(np.zeros((2, 3, 4)), np.zeros((2, 4)))
+    assert len(calls) == 2
