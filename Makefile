@@ -4,6 +4,9 @@
 RUNTIME_PYTHON := .runtime/bin/python
 PYTHON ?= $(RUNTIME_PYTHON)
 
+# With CPU=avx2, as on a machine without AVX-512; with CPU=baseline, without AVX as well.
+PYTEST := $(PYTHON) $(if $(CPU),tests/as_cpu.py $(CPU)) -m pytest
+
 # torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
 TORCH := .runtime-originals
 
@@ -25,6 +28,7 @@ help:
 	@echo "make clean-env  remove .runtime/, .runtime-matrix/ and the kernels built in them"
 	@echo
 	@echo "PYTHON=...         use this Python, which has both frameworks, instead of .runtime/"
+	@echo "CPU=avx2           test as on a machine without AVX-512; CPU=baseline: without AVX"
 	@echo "LONG_RUN=...       options of the long run, for example LONG_RUN='--steps 1000'"
 	@echo "BENCH=...          options of the benchmark, for example BENCH=--quick"
 	@echo "MATRIX=...         options of the matrix, for example MATRIX='--only 1.5.1'"
@@ -46,7 +50,7 @@ lint: env
 
 # A file of tests shares its fixtures, so files and not tests are what the cores share out.
 test: lint
-	$(PYTHON) -m pytest -n auto --dist loadfile
+	$(PYTEST) -n auto --dist loadfile
 
 test-matrix: env
 	$(PYTHON) -m version_matrix $(MATRIX)
