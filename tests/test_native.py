@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from cases import CASES
+from processes import HANG, surroundings
 from tolerances import TOLERANCE
 
 from soft_dice import DiceOptions, native, soft_dice_loss, soft_dice_loss_vjp
@@ -338,8 +339,8 @@ print(digest.hexdigest())
 
 
 def run_program(text, **environment):
-    done = subprocess.run([sys.executable, '-c', text], stdout=subprocess.PIPE, timeout=120,
-                          env={**os.environ, **environment}, check=True)
+    done = subprocess.run([sys.executable, '-c', text], stdout=subprocess.PIPE, timeout=HANG,
+                          env=surroundings(**environment), check=True)
     return done.stdout.decode().split()
 
 
@@ -381,7 +382,7 @@ def work(_):
 
 here = work(0)[0]
 with multiprocessing.get_context('fork').Pool(3) as pool:
-    there = pool.map_async(work, range(6)).get(60)
+    there = pool.map_async(work, range(6)).get(600)
 print(all(value == here for value, _ in there), {threads for _, threads in there})
 print(work(0)[0] == here, native.kernels().threads)
 '''
@@ -394,10 +395,8 @@ def test_after_a_fork():
 
 MEMORY = '''
 import numpy as np
+from processes import peak_memory
 from soft_dice import DiceOptions, soft_dice_loss_vjp
-
-def peak():
-    return next(int(line.split()[1]) for line in open('/proc/self/status') if 'VmHWM' in line) << 10
 
 options = DiceOptions(**{options})
 pred = np.zeros((2, 8, 1 << 20), np.float32)
@@ -405,9 +404,9 @@ pred[...] = 1
 label = np.ones((2, 1 << 20), np.uint8) if options.sparse_label else np.ones_like(pred)
 gradient = np.ones_like(pred)
 soft_dice_loss_vjp(pred[:, :, :64], label[..., :64], options)[1](1.0)
-before = peak()
+before = peak_memory()
 soft_dice_loss_vjp(pred, label, options)[1](1.0, out=gradient)
-print((peak() - before) / pred.nbytes)
+print((peak_memory() - before) / pred.nbytes)
 '''
 
 

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from processes import HANG
 
 from soft_dice.native import build
 
@@ -35,7 +36,7 @@ def compile_stress(folder, sanitizer, extra=(), edit=None):
 
 def run(program):
     return subprocess.run([program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          universal_newlines=True, timeout=300,
+                          universal_newlines=True, timeout=HANG,
                           env={**os.environ, 'TSAN_OPTIONS': 'halt_on_error=1'})
 
 
