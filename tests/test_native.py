@@ -1,4 +1,6 @@
-"""The kernels against the reference: values, gradients, messages, threads, forks, memory."""
+"""The kernels against the reference: layouts, dtypes, messages, threads, forks, memory.
+
+tests/test_backends.py runs the table of cases on them."""
 import ctypes
 import os
 import subprocess
@@ -7,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from cases import CASES
 from processes import HANG, surroundings
 from tolerances import TOLERANCE
 
@@ -60,15 +61,6 @@ def test_what_this_machine_has_is_tested(cannot_show):
             cannot_show(f'the kernels on {name}')
     with pytest.raises(ValueError, match="must be one of .*got 'mmx'"):
         KERNELS.use('mmx')
-
-
-@each_set
-@pytest.mark.parametrize('dtype', ['float64', 'float32'])
-@pytest.mark.parametrize('case', CASES, ids=lambda case: case.name.replace(' ', '-'))
-def test_every_case(monkeypatch, using, case, dtype, instruction_set):
-    using(instruction_set)
-    arrays = case.arrays(dtype)
-    assert_equals_reference(monkeypatch, arrays[:3], case.options)
 
 
 def batch(shape, options, dtype='float32', label_dtype='int64', weighted=False, ignore=False):
