@@ -6,6 +6,7 @@ import functools
 import os
 
 os.environ.setdefault('GLOG_minloglevel', '2')  # Caffe prints every layer it makes otherwise
+os.environ.setdefault('OMP_NUM_THREADS', '2')  # whatever the machine has
 
 import mxnet  # noqa: E402
 import pytest  # noqa: E402

@@ -618,6 +618,7 @@ def test_a_layer_of_another_stage(folder, capsys):
     assert "the rules of 'loss' keep it out of the net" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_net_that_takes_too_long(folder, capsys, monkeypatch):
     (folder / 'slow.py').write_text(
         'import caffe, time\n'

@@ -13,6 +13,8 @@ from benchmarks import measure, pictures, reference, report
 from benchmarks.contestants import CONTESTANTS, SHAPES, Subject, arrays, small
 from benchmarks.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 main = command.main
 TITLES = [each.title for each in CONTESTANTS.values()]

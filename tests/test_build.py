@@ -151,6 +151,7 @@ def test_a_failure_leaves_what_works(recipe, target, monkeypatch):
     assert not why_unusable(target, recipe.digest())
 
 
+@pytest.mark.slow
 def test_a_hanging_compiler_is_stopped_with_what_it_started(recipe, target, tmp_path, monkeypatch):
     started = tmp_path / 'started'
     monkeypatch.setenv('CXX', compiler(tmp_path, f'sleep 3600 & echo $! > "{started}"; sleep 3600'))
@@ -207,6 +208,7 @@ def start(recipe, target, **environment):
     return subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **environment})
 
 
+@pytest.mark.slow
 def test_of_four_processes_one_compiles(recipe, target):
     outputs = [process.communicate(timeout=HANG)[0].decode().strip()
                for process in [start(recipe, target) for _ in range(4)]]
@@ -214,6 +216,7 @@ def test_of_four_processes_one_compiles(recipe, target):
     assert not why_unusable(target, recipe.digest())
 
 
+@pytest.mark.slow
 def test_a_build_killed_half_way_is_in_nobodys_way(recipe, target, tmp_path):
     started = tmp_path / 'started'
     slow = compiler(tmp_path, f'case "$*" in *--version*) exit;; esac; touch "{started}"\n'

@@ -13,6 +13,8 @@ from demo import distributed, scaling, worker
 from demo.distributed import ONE, SHARES, TWO
 from demo.worker import Record
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

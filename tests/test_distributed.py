@@ -11,6 +11,8 @@ from gluon_dice import SoftDiceLoss
 from gluon_dice.launch import environment, free_port, main, printed
 from gluon_dice.parallel import DistributedLoss, connect
 
+pytestmark = pytest.mark.slow
+
 WORKER = [sys.executable, str(TESTS / 'distributed_worker.py')]
 AROUND = surroundings(OMP_NUM_THREADS='1')
 

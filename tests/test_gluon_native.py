@@ -311,6 +311,7 @@ def test_without_an_operator_the_f_operators_serve(tmp_path):
     assert b'SOFT_DICE_NATIVE=1, but the operator cannot be used: the com' in required.stderr
 
 
+@pytest.mark.slow
 def test_a_half_written_operator_is_compiled_again(tmp_path):
     library = build.cached(operator.recipe())
     for suffix in ('.so', '.json'):
@@ -326,6 +327,7 @@ def test_the_operator_is_kept_by_version_of_mxnet():
     assert operator.recipe().parts[-1].source.name == 'operator.cc'
 
 
+@pytest.mark.slow
 def test_commands(tmp_path):
     def command(*arguments, **environment):
         # What other packages warn of when MXNet imports them is no part of what is said.

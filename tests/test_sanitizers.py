@@ -8,6 +8,8 @@ from processes import HANG
 
 from soft_dice.native import build
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent / 'native'
 FLAGS = ['-g', '-O1', '-std=c++14', '-fopenmp', '-fno-math-errno', '-fno-trapping-math']
 
