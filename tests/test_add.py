@@ -618,18 +618,19 @@ def test_a_layer_of_another_stage(folder, capsys):
     assert "the rules of 'loss' keep it out of the net" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_net_that_takes_too_long(folder, capsys, monkeypatch):
     (folder / 'slow.py').write_text(
         'import caffe, time\n'
         'class Slow(caffe.Layer):\n'
         '    def setup(self, bottom, top): pass\n'
         '    def reshape(self, bottom, top): top[0].reshape(1)\n'
-        '    def forward(self, bottom, top): time.sleep(60)\n'
+        '    def forward(self, bottom, top): time.sleep(3600)\n'
         '    def backward(self, *_): pass\n')
-    monkeypatch.setattr(proof, 'LIMIT', 1.0)
+    monkeypatch.setattr(proof, 'LIMIT', 10.0)
     added(NET + 'layer { name: "slow" type: "Python" top: "slow" '
           'python_param { module: "slow" layer: "Slow" } }', status=1)
-    assert 'but one pass gave no answer within 1 seconds' in capsys.readouterr().out
+    assert 'but one pass gave no answer within 10 seconds' in capsys.readouterr().out
 
 
 # What cannot be done.

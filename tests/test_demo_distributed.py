@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mxnet.gluon import nn
+from processes import HANG
 
 from demo import distributed, scaling, worker
 from demo.distributed import ONE, SHARES, TWO
 from demo.worker import Record
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +24,7 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp('out')
     done = subprocess.run([sys.executable, '-m', 'demo', '--distributed', '--quick', '--out',
                            str(folder)], cwd=str(ROOT), stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=200)
+                          stderr=subprocess.PIPE, timeout=HANG)
     assert done.returncode == 0, done.stderr.decode()
     records = json.loads((folder / 'distributed.json').read_text())['records']
     return done.stdout.decode(), folder, {name: [Record(**one) for one in each]

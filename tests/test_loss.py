@@ -259,7 +259,7 @@ OPTIONS = st.fixed_dictionaries(dict(
     gamma=st.sampled_from([0.5, 1.0, 2.0]))).map(refusing_contradictions).filter(bool)
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500, derandomize=True)
 @given(options=OPTIONS, seed=st.integers(0, 99), spread=st.sampled_from([0.0, 1.0, 50.0, 1e4]),
        label=st.sampled_from([0, 1, 2, 255, None]), dtype=st.sampled_from(['float32', 'float64']))
 def test_finite_input_gives_finite_loss_and_gradient(options, seed, spread, label, dtype):

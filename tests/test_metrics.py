@@ -306,7 +306,7 @@ def batches(classes=3):
     return st.lists(counts, min_size=1, max_size=5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(parts=batches(), data=st.data())
 def test_merged_in_any_order_and_grouping_is_all_at_once(parts, data):
     whole = HardCounts.join(parts)
@@ -324,7 +324,7 @@ def test_merged_in_any_order_and_grouping_is_all_at_once(parts, data):
         assert tally.counts == (whole if per_image else whole.total())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2 ** 32 - 1), size=st.integers(1, 5))
 def test_batches_give_what_the_whole_set_gives(seed, size):
     rng = np.random.RandomState(seed)

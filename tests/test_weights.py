@@ -63,7 +63,7 @@ def labels_lists():
     return st.lists(label, min_size=2, max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(labels=labels_lists(), data=st.data())
 def test_sets_merge_in_any_order(labels, data):
     cut = data.draw(st.integers(1, len(labels) - 1))
@@ -140,7 +140,7 @@ def test_effective_number_of_millions_of_pixels_tells_them_apart():
     np.testing.assert_allclose(alike, 1, rtol=EXACT)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pixels=st.lists(st.integers(0, 10 ** 12), min_size=2, max_size=8).filter(any),
        method=st.sampled_from(module.METHODS), data=st.data())
 def test_weights_have_mean_1_and_fall_with_the_pixels(pixels, method, data):
