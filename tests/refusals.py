@@ -1,8 +1,8 @@
 """Every refusal of a batch: what is given, and the whole message, for every backend.
 
-A message is written by hand, as soft_dice/inputs.py, soft_dice/options.py, soft_dice/ce_options.py
-or soft_dice/counts.py say it.  RULES says how each backend says it; where one says something else,
-or cannot be given such a batch, the row names the backends, what happens there, and why.
+A message is written by hand, as soft_dice/inputs.py, soft_dice/plan.py or soft_dice/counts.py say
+it.  RULES says how each backend says it; where one says something else, or cannot be given such a
+batch, the row names the backends, what happens there, and why.
 """
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -325,6 +325,8 @@ ACTIVATIONS = [
             but={GRAPHS: (LOSS, 'they look at the number of classes for index labels only')}),
 ]
 
+NO_WEIGHT = ('class_weights must be above 0 for a class that counts; got (1.0, 0.0, 0.0, 0.0) with '
+             'counted classes (1, 2, 3)')
 uncounted = 'a graph does not know how many classes there are; num_classes tells it'
 
 CLASSES = [
@@ -343,11 +345,9 @@ CLASSES = [
             fields=dict(activation='sigmoid', include_background=False)),
     Refusal('class_weights of another length', 'class_weights must have one number per class of '
             'pred, here 4 (dropped classes included); got 2', fields=dict(class_weights=[1, 2])),
-    Refusal('class_weights 0 for all that count',
-            'class_weights must be above 0 for a class that counts; got (1.0, 0.0, 0.0, 0.0) with '
-            'counted classes (1, 2, 3)',
+    Refusal('class_weights 0 for all that count', NO_WEIGHT,
             fields=dict(class_weights=[1, 0, 0, 0], include_background=False),
-            but={GRAPHS + GRAPHS_NATIVE: (LOSS, uncounted)}),
+            but={GRAPHS + GRAPHS_NATIVE: (NO_WEIGHT, 'the list tells the number of classes')}),
     Refusal('smooth of another length', 'smooth must be a number or one per counted class, here 4; '
                                         'got 2', fields=dict(smooth=[1, 2])),
     Refusal('smooth_dr of another length',

@@ -2,12 +2,13 @@
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import Net, differentiate, ndarray
+from backends import FAMILIES, Net, differentiate, ndarray
 from cases import CASES, Arrays
+from cases_ce import CE_CASES
 from mxnet import autograd, gluon
 from tolerances import TOLERANCE
 
-from gluon_dice import SoftDiceLoss
+from gluon_dice import DiceCELoss, SoftDiceLoss
 from gluon_dice.counts import BLOCK, blocks_for
 from soft_dice import DiceOptions, soft_dice_loss, soft_dice_loss_vjp
 from soft_dice.gradcheck import relative_error
@@ -233,3 +234,57 @@ def test_exported_graph_is_loaded_again(tmp_path):
     net.export(str(tmp_path / 'net'))
     loaded = gluon.SymbolBlock.imports(str(tmp_path / 'net-symbol.json'), ['data0', 'data1'])
     np.testing.assert_array_equal(loaded(*inputs).asnumpy(), expected)
+
+
+# ---- the slopes of stage 2, which autograd takes as constants ----
+
+@pytest.mark.parametrize('loss', [SoftDiceLoss, DiceCELoss])
+@pytest.mark.parametrize('fields', [
+    dict(), dict(sparse_label=False, activation='sigmoid'),
+    dict(sparse_label=False, activation='sigmoid', batch_dice=True, pool_classes=True)])
+@pytest.mark.parametrize('hybridize', [False, True])
+def test_a_second_derivative_is_refused(hybridize, fields, loss):
+    """It would be wrong, as slopes are constants; MXNet has none of an operator on the way."""
+    loss = loss(**fields)
+    loss.hybridize(hybridize)
+    pred = ndarray(PRED)
+    label = ndarray(LABEL if loss.options.dice.sparse_label else np.ones_like(PRED))
+    pred.attach_grad()
+    with pytest.raises(mx.base.MXNetError):
+        with autograd.record():
+            value = loss(pred, label)
+            gradient = autograd.grad(value, [pred], create_graph=True, retain_graph=True)[0]
+            total = (gradient * gradient).sum()
+        total.backward()
+
+
+@pytest.mark.parametrize('make', [SoftDiceLoss, hybrid, Net])
+def test_an_infinite_sum_is_a_class_not_found(make):
+    """Class 0 has a prediction whose square overflows, so its score is 0; class 1 is perfect."""
+    options = DiceOptions(activation='none', sparse_label=False, exponent=2, smooth=0)
+    label = np.array([[[1.0, 0.0], [0.5, 0.5]]])
+    pred = np.array([[[1e200, 0.0], [0.5, 0.5]]])
+    loss = make(options) if make is not hybrid else hybrid(**options.to_dict())
+    loss.cast('float64')
+    value, gradient = differentiate(loss, Arrays(pred, label, None, np.ones(1)))
+    assert value == [0.5]
+    assert (np.abs(gradient[0, 0]) < 1e-290).all() and np.isfinite(gradient).all()
+
+
+@operators_only
+@pytest.mark.parametrize('make', [SoftDiceLoss, Net])
+def test_a_bad_label_is_a_nan_under_every_option(make):
+    """Also where the classes that are there would not count, or have a weight of 0."""
+    for case in CASES + CE_CASES:
+        arrays = case.arrays()
+        label = arrays.label.astype('float64')
+        label[(-1,) + (0,) * (label.ndim - 1)] = -7
+        loss = (make if make is Net else FAMILIES[type(case.options)].block)(case.options)
+        loss.cast('float64')
+        value, gradient = differentiate(loss, arrays._replace(label=label))
+        assert np.isnan(value[-1]).all(), case.name
+        if case.options.dice.batch_dice:
+            assert np.isnan(value).all(), case.name
+        else:
+            assert np.isfinite(value[:-1]).all(), case.name
+        assert np.isnan(gradient[-1]).any(), case.name

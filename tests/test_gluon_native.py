@@ -1,6 +1,5 @@
 """The operator over the kernels inside MXNet: what it takes, and what it must not disturb."""
 import multiprocessing
-import os
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from backends import MODES, Net, differentiate, in_mode, ndarray
 from cases import Arrays
 from mxnet import autograd, gluon
 from mxnet.base import MXNetError
+from processes import HANG, surroundings
 from tolerances import TOLERANCE
 
 from gluon_dice import SoftDiceLoss
@@ -250,8 +250,8 @@ def test_a_setting_that_means_nothing(monkeypatch):
 
 
 def in_a_new_process(code, **environment):
-    return subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, timeout=300,
-                          stderr=subprocess.PIPE, env={**os.environ, **environment})
+    return subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, timeout=HANG,
+                          stderr=subprocess.PIPE, env=surroundings(**environment))
 
 
 LOSS = ('import mxnet as mx; from gluon_dice import SoftDiceLoss; '
@@ -272,6 +272,7 @@ def test_without_an_operator_the_f_operators_serve(tmp_path):
     assert b'SOFT_DICE_NATIVE=1, but the operator cannot be used: the com' in required.stderr
 
 
+@pytest.mark.slow
 def test_a_half_written_operator_is_compiled_again(tmp_path):
     library = build.cached(operator.recipe())
     for suffix in ('.so', '.json'):
@@ -287,12 +288,13 @@ def test_the_operator_is_kept_by_version_of_mxnet():
     assert operator.recipe().parts[-1].source.name == 'operator.cc'
 
 
+@pytest.mark.slow
 def test_commands(tmp_path):
     def command(*arguments, **environment):
         # What other packages warn of when MXNet imports them is no part of what is said.
         return subprocess.run([sys.executable, '-W', 'ignore', '-m', 'gluon_dice', *arguments],
-                              timeout=300, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env={**os.environ, **environment})
+                              timeout=HANG, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=surroundings(**environment))
     assert b'the operator over the kernels' in command('info').stdout
     off = command('info', SOFT_DICE_NATIVE='0')
     assert off.returncode == 0 and b'SOFT_DICE_NATIVE=0' in off.stdout
@@ -344,7 +346,7 @@ def test_from_several_threads_and_contexts():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=HANG)
     assert not wrong
 
 
@@ -360,8 +362,8 @@ def test_after_a_fork():
         queue = context.Queue()
         child = context.Process(target=loss_in_child, args=(queue,))
         child.start()
-        value = queue.get(timeout=60)
-        child.join(timeout=60)
+        value = queue.get(timeout=HANG)
+        child.join(timeout=HANG)
         np.testing.assert_array_equal(value, expected)
     np.testing.assert_array_equal(SoftDiceLoss()(ndarray(PRED), ndarray(LABEL)).asnumpy(), expected)
 
@@ -369,9 +371,9 @@ def test_after_a_fork():
 def test_takes_no_memory_besides_the_gradient():
     """For a prediction that a network has computed: its gradient is one array of its size."""
     code = '''
-import resource, numpy as np, mxnet as mx
+import mxnet as mx
+from processes import peak_memory
 from gluon_dice import SoftDiceLoss
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 x = mx.nd.ones((4, 8, 512, 512)); label = mx.nd.ones((4, 512, 512))
 small = mx.nd.ones((1, 8, 8, 8)); small.attach_grad()
 scale = mx.nd.ones((1,)); scale.attach_grad()
@@ -383,13 +385,13 @@ x.attach_grad(); x.grad.wait_to_read()
 with mx.autograd.record():
     pred = 2 * x
     pred.wait_to_read()
-    before = peak()
+    before = peak_memory()
     value = loss(pred, label)
     value.wait_to_read()
-print((peak() - before) / pred.size / 4)
+print((peak_memory() - before) / pred.size / 4)
 value.backward(); x.grad.wait_to_read()
-print((peak() - before) / pred.size / 4)
+print((peak_memory() - before) / pred.size / 4)
 '''
     done = in_a_new_process(code, SOFT_DICE_NATIVE='1')
     forward, both = map(float, done.stdout.decode().split())
-    assert forward <= 0.05 and both <= 1.05, (forward, both)
+    assert forward <= 0.05 and 0.95 <= both <= 1.05, (forward, both)

@@ -137,9 +137,9 @@ def test_an_exported_graph(tmp_path):
 def test_takes_no_memory_besides_the_gradient():
     """For a prediction that a network has computed: its gradient is one array of its size."""
     code = '''
-import resource, mxnet as mx
+import mxnet as mx
+from processes import peak_memory
 from gluon_dice import DiceCELoss
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 loss = DiceCELoss(label_smoothing=0.1)
 def run(size):
     x = mx.nd.ones((4, 8, size, size)); label = mx.nd.ones((4, size, size))
@@ -147,12 +147,12 @@ def run(size):
     with mx.autograd.record():
         pred = 2 * x
         pred.wait_to_read()
-        before = peak()
+        before = peak_memory()
         value = loss(pred, label)
     value.backward(); x.grad.wait_to_read()
-    return (peak() - before) / pred.size / 4
+    return (peak_memory() - before) / pred.size / 4
 run(8)
 print(run(512))
 '''
     done = in_a_new_process(code, SOFT_DICE_NATIVE='1')
-    assert float(done.stdout) <= 1.05, done.stderr.decode()
+    assert 0.95 <= float(done.stdout) <= 1.05, done.stderr.decode()

@@ -7,6 +7,7 @@ import pytest
 
 from soft_dice import DiceOptions
 from soft_dice.options import FIELDS
+from soft_dice.plan import resolve
 
 # What DESIGN promises; a changed default is a changed loss for everybody.
 DEFAULTS = {
@@ -172,12 +173,12 @@ def test_contradictions(fields, message):
 def test_a_prediction_has_a_class():
     """What else does not fit the number of classes: refusals.py."""
     with pytest.raises(ValueError, match='pred must have at least one class; got 0'):
-        DiceOptions().resolve(0)
+        resolve(DiceOptions(), 0)
 
 
 def test_resolve_spells_out_every_class():
     options = DiceOptions(classes=[-1, 1], smooth=[1, 2], class_weights=[5, 6, 7, 8])
-    plan = options.resolve(4)
+    plan = resolve(options, 4)
     assert plan.counted == (3, 1)
     assert plan.smooth == plan.smooth_dr == (1.0, 2.0)
     assert plan.fixed_weights == (8.0, 6.0)

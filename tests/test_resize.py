@@ -14,7 +14,8 @@ from tolerances import TOLERANCE
 import gluon_dice.gradcheck
 from gluon_dice import SoftDiceLoss
 from gluon_dice import native as operator
-from gluon_dice.resize import Frame, to_label_size
+from gluon_dice.layout import Layout
+from gluon_dice.resize import to_label_size
 from soft_dice import DiceOptions, soft_dice_loss, soft_dice_loss_vjp, soft_dice_score
 from soft_dice.gradcheck import assert_gradient, check_gradient, relative_error
 from soft_dice.resize import interpolation, resize
@@ -58,7 +59,7 @@ def test_equals_torch(number, dtype):
 def test_gluon_equals_torch(number, known, dtype):
     pred, upstream, expected, expected_gradient = (each.astype(dtype) for each in original(number))
     label = np.zeros(expected[:, 0].shape)
-    frame = Frame(1, 0, pred.ndim if known else 0)
+    frame = Layout(1, 0, pred.ndim if known else 0)
 
     def resized(array):
         return to_label_size(mx.nd, array, ndarray(label), None, RESIZE, frame, dtype).pred

@@ -9,7 +9,8 @@ from typing import Dict, Tuple
 
 from soft_dice.ce_options import DiceCEOptions
 from soft_dice.inputs import check_shapes
-from soft_dice.options import DiceOptions
+from soft_dice.options import DiceOptions, Options
+from soft_dice.plan import resolve
 
 
 @functools.lru_cache(maxsize=1024)
@@ -21,18 +22,24 @@ def refusal(question: str) -> str:
     """
     asked = dict(line.split('=', 1) for line in question.splitlines())
     try:
-        options = DiceOptions(activation=asked['activation'], axis=int(asked['axis']),
-                              sparse_label=asked['sparse_label'] != '0')
+        options = _options(asked)
         pred = _shape(asked, 'pred')
-        check_shapes(options, pred, _shape(asked, 'label'),
+        check_shapes(options.dice, pred, _shape(asked, 'label'),
                      _shape(asked, 'pixel_weight') if 'pixel_weight' in asked else None)
-        if asked.get('entropy_weights'):
-            weights = [float(each) for each in asked['entropy_weights'].split(',')]
-            DiceCEOptions(ce_class_weights=weights, **options.to_dict()).resolve(pred[options.axis])
-        options.resolve(pred[options.axis])
+        resolve(options, pred[options.dice.axis])
     except Exception as error:  # which C++ would not see
         return str(error) if isinstance(error, ValueError) else repr(error)
     return ''
+
+
+def _options(asked: Dict[str, str]) -> Options:
+    """What matters to shapes and to the number of classes."""
+    dice = DiceOptions(activation=asked['activation'], axis=int(asked['axis']),
+                       sparse_label=asked['sparse_label'] != '0')
+    if not asked.get('entropy_weights'):
+        return dice
+    weights = [float(each) for each in asked['entropy_weights'].split(',')]
+    return DiceCEOptions(ce_class_weights=weights, **dice.to_dict())
 
 
 def _shape(asked: Dict[str, str], name: str) -> Tuple[int, ...]:
