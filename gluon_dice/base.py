@@ -1,4 +1,5 @@
 """What the losses share: a Gluon loss that holds its stage 1, for the inputs of one call."""
+import functools
 from typing import Any, ClassVar, Optional, Type
 
 import mxnet as mx
@@ -91,10 +92,7 @@ class StagedLoss(Loss):
         return Operators(call, blocks=0)
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
-        def evaluate(*inputs: Any) -> Any:
-            return self._evaluate(F, *inputs)
-
-        return without_amp(F, evaluate, pred, label, pixel_weight)
+        return without_amp(F, functools.partial(self._evaluate, F), pred, label, pixel_weight)
 
     def _evaluate(self, F: Any, *inputs: Any) -> Any:
         assert self._stage_one is not None

@@ -26,7 +26,7 @@ class Call(NamedTuple):
     dtype : of the arithmetic on pixels, 'float32' or 'float64'.
     cast : whether pred is to be cast to it; it always is in a graph, which does not know its dtype.
     resized : whether pred may have another size than the label.
-    weighted : whether there is a pixel_weight.
+    weighted : whether there is a pixel_weight; a cached graph takes always one or never.
     """
 
     plan: Plan
@@ -89,14 +89,6 @@ class Operators(StageOne):
         return self._finish(F, pred, nan_where_bad(F, sums, pixels.valid))
 
 
-def nan_where_bad(F: Any, sums: Sums, valid: Any) -> Sums:
-    """The sums, but NaN in the samples where ``valid`` (N, 1) is 0 and not 1."""
-    factor = valid / valid
-    counts = (F.broadcast_mul(each, factor) for each in sums[:3])
-    entropy = (None if each is None else each * F.reshape(factor, shape=(-1,)) for each in sums[3:])
-    return Sums(*counts, *entropy)
-
-
 @dataclasses.dataclass(frozen=True)
 class Kernels(StageOne):
     """Stage 1 in the operator over the kernels.
@@ -120,3 +112,11 @@ class Kernels(StageOne):
             pred = native.own(F, pred, self.call.dtype)
         sums = native.count(F, pred, label, pixel_weight, self.call.plan, layout, self.arrays)
         return self._finish(F, pred, sums)
+
+
+def nan_where_bad(F: Any, sums: Sums, valid: Any) -> Sums:
+    """The sums, but NaN in the samples where ``valid`` (N, 1) is 0 and not 1."""
+    factor = valid / valid
+    counts = (F.broadcast_mul(each, factor) for each in sums[:3])
+    entropy = (None if each is None else each * F.reshape(factor, shape=(-1,)) for each in sums[3:])
+    return Sums(*counts, *entropy)
