@@ -36,12 +36,12 @@ template <class T> struct Activation {
   template <class Term> void backward(Rows<const T> d_p, Term term, Rows<T> d_z);
 
   const Tile<T> &tile;
-  const Rows<T> e;          // of a softmax, exp(z_c - max z), which is p_c but for its scale
-  const Rows<T> p;          // activation(z), 0 where it counts nowhere
-  const Rows<T> tail;       // of a sigmoid beside a cross-entropy, exp(-|z|)
-  T *const largest;         // of a softmax, max z
-  T *const scale;           // of a softmax, 1 / sum_c e_c
-  T *const mean;            // of a softmax, sum_c p_c d_p_c
+  const Rows<T> e;     // of a softmax, exp(z_c - max z), which is p_c but for its scale
+  const Rows<T> p;     // activation(z), 0 where it counts nowhere
+  const Rows<T> tail;  // of a sigmoid beside a cross-entropy, exp(-|z|)
+  T *const largest;    // of a softmax, max z
+  T *const scale;      // of a softmax, 1 / sum_c e_c
+  T *const mean;       // of a softmax, sum_c p_c d_p_c
 
  private:
   void find_largest();

@@ -1,6 +1,7 @@
 // Stages 1 and 3 of one chunk, tile by tile.  This file is compiled once for each instruction set.
 //
-// A reader begins at the end of this file.  The headers are what a tile needs, each one thing:
+// Begin with count_chunk() and differentiate_chunk() below, then see what Work does with each tile.
+// The headers are one thing each:
 //
 //   vector-inl.h      vectors, and sums of them
 //   elementary-inl.h  exp, log and powers
@@ -20,6 +21,7 @@
 namespace soft_dice {
 namespace {
 
+// All that a thread needs for one chunk.
 template <class T> struct Work {
   Work(const Chunk &chunk, Scratch<T> &scratch)
       : tile(chunk, scratch), activation(tile, scratch), slopes(scratch),
@@ -38,7 +40,7 @@ template <class T> struct Work {
   AnyEntropy<T> any_entropy;
   CommonDice<T> common_dice;
   AnyDice<T> any_dice;
-  const Rows<T> d_z;  // where the gradient cannot be written at once
+  const Rows<T> d_z;  // the tile's gradient, where it cannot be written to its place at once
 
  private:
   template <int ASSUMED> void count_common(double *sums);

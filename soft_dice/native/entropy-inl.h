@@ -33,8 +33,8 @@ template <class T> struct Seen {
 // Where one e is 1 and the others are next to nothing, 1 + the others is 1: for -log p and 1 - p of
 // that class the others are added up by themselves.  Where two are 1, nothing is lost.
 template <class T, Wanted WANTED> struct Seeing : NoTerm {
-  SOFT_DICE_INLINE Seeing(const T *index, const T *weight, const Seen<T> &seen, bool log_sum)
-      : index(index), weight(weight), seen(seen), log_sum(log_sum) {}
+  SOFT_DICE_INLINE Seeing(const T *index, const T *weight, const Seen<T> &seen, bool needs_log)
+      : index(index), weight(weight), seen(seen), needs_log(needs_log) {}
 
   SOFT_DICE_INLINE void start(int i) {
     for (int u = 0; u < UNROLLED; ++u) {
@@ -50,14 +50,14 @@ template <class T, Wanted WANTED> struct Seeing : NoTerm {
   }
   SOFT_DICE_INLINE void finish(int u, int at, Vec<T> sum, Vec<T> scale) {
     store(seen.rest + at, others[u] * scale);
-    if (log_sum) store(seen.log_sum + at, logarithm_above<T>(others[u], sum, scale));
+    if (needs_log) store(seen.log_sum + at, logarithm_above<T>(others[u], sum, scale));
     if (WANTED >= LABEL_GAP) store(seen.label_gap + at, label_gap[u]);
     if (WANTED >= GAP_SUM) store(seen.gap_sum + at, gap_sum[u]);
   }
 
   const T *const index, *const weight;
   const Seen<T> seen;
-  const bool log_sum;  // whether anybody reads it
+  const bool needs_log;  // whether anybody reads log_sum
   Vec<T> label[UNROLLED], others[UNROLLED], label_gap[UNROLLED], gap_sum[UNROLLED];
 };
 
@@ -84,7 +84,7 @@ SOFT_DICE_INLINE Vec<T> focal_slope(Vec<T> p, Vec<T> q, Vec<T> minus_log, T gamm
   return focus<T>(q, gamma) * (1 + gamma * times(p, ratio));
 }
 
-// ---- settings ----
+// ---- its settings, as T ----
 
 template <class T> struct Entropy {
   Entropy(const Activation<T> &activation, Scratch<T> &scratch)
@@ -109,8 +109,8 @@ template <class T> struct Entropy {
     return settings.entropy_weights ? settings.entropy_weights[c] : 1;
   }
   const T *weight() const { return weights + 1; }
-  template <Wanted WANTED> Seeing<T, WANTED> see(bool log_sum = true) const {
-    return {tile.index, weight(), seen, log_sum};
+  template <Wanted WANTED> Seeing<T, WANTED> see(bool needs_log = true) const {
+    return {tile.index, weight(), seen, needs_log};
   }
 
   const Activation<T> &activation;
@@ -118,7 +118,7 @@ template <class T> struct Entropy {
   const soft_dice_settings &settings;
   const T gamma, label_share, even_share;
   const Seen<T> seen;
-  T *const weights;  // 0, of a pixel without label, and those of the classes
+  T *const weights;  // 0 for a pixel without label, and w_c; weight()[-1] and weight()[c]
   T all_weights;     // sum_c w_c
   T d_loss;          // the derivative of E
 };
@@ -132,6 +132,7 @@ template <class T> struct SoftmaxClass {
         largest(entropy.activation.largest), rest(entropy.seen.rest),
         log_sum(entropy.seen.log_sum) {}
 
+  // -log p.
   SOFT_DICE_INLINE Vec<T> minus_log(int i) const {
     return load(log_sum + i) - (load(z + i) - load(largest + i));
   }
@@ -145,12 +146,13 @@ template <class T> struct SoftmaxClass {
     const Vec<T> q = complement<T>(load(p + i), rest + i);
     return times(-t, focal_slope<T>(load(p + i), q, minus_log(i), gamma));
   }
+  // Its part of W, but for w.
   SOFT_DICE_INLINE Vec<T> weight(Vec<T> m, Vec<T> g) const { return m * g; }
 
   const T gamma, *const z, *const p, *const largest, *const rest, *const log_sum;
 };
 
-// The same under a sigmoid.  With the tail e = exp(-|z|), -log p is log(1 + e) + max(-z, 0).
+// The same under a sigmoid.
 template <class T> struct SigmoidClass {
   SigmoidClass(const Entropy<T> &entropy, int64_t c)
       : gamma(entropy.gamma), z(entropy.tile.z[c]), tail(entropy.activation.tail[c]) {}
@@ -172,6 +174,7 @@ template <class T> struct SigmoidClass {
   }
   SOFT_DICE_INLINE Vec<T> weight(Vec<T> m, Vec<T>) const { return m; }
 
+  // With the tail e = exp(-|z|), -log p is log(1 + e) + max(-z, 0), and -log q the same of -z.
   struct Pixels {
     SOFT_DICE_INLINE Pixels(Vec<T> z, Vec<T> e)
         : z(z), e(e), sum(1 + e), scale(1 / sum), p(z >= 0 ? scale : e * scale),
