@@ -33,11 +33,12 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self._folder = tempfile.mkdtemp(prefix='mutants-')
-        self.root = Path(self._folder, 'checkout')
+        self.root, cache = Path(self._folder, 'checkout'), Path(self._folder, 'cache')
+        cache.mkdir()
         shutil.copytree(str(root), str(self.root), ignore=shutil.ignore_patterns(*LEFT_OUT))
         self.environment = {
             **os.environ, 'PYTHONPATH': str(self.root), 'PYTHONDONTWRITEBYTECODE': '1',
-            'SOFT_DICE_CACHE': str(Path(self._folder, 'cache')), 'CXXFLAGS': ' '.join(FLAGS)}
+            'SOFT_DICE_CACHE': str(cache), 'CXXFLAGS': ' '.join(FLAGS)}
         self._objects: Dict[Tuple[str, ...], bytes] = {}
         self._library = b''
         self._operators: List[Path] = []
@@ -46,11 +47,13 @@ class Workspace:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def build(self) -> None:
-        """Compile what the tests need, of the code as it is."""
-        self._build_kernels(remember=True)
-        self._library = (self.root / KERNELS / '_kernels.so').read_bytes()
-        self._build_operator()
-        self._operators = self._all_operators()
+        """Compile what there is to compile, of the code as it is."""
+        if (self.root / KERNELS).exists():
+            self._build_kernels(remember=True)
+            self._library = (self.root / KERNELS / '_kernels.so').read_bytes()
+        if (self.root / OPERATOR).exists():
+            self._build_operator()
+            self._operators = self._all_operators()
 
     def apply(self, mutant: Mutant) -> bool:
         """Change the file; whether that changes the compiled code, which Python's always does.
