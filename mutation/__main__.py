@@ -9,6 +9,7 @@ Exit status 0: no survivors; 1: there are some, or an entry of the list is outda
 run, for example as a test fails without any mutant.
 """
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def main() -> int:
     parser.add_argument('--out', type=Path, default=HERE / 'out', metavar='FOLDER',
                         help='where results are kept; default mutation/out')
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # the workspace is deleted
+        signal.signal(number, signal.default_int_handler)
     try:
         run = Run(arguments.root.resolve(), arguments.out, TABLE, equivalents.read(),
                   arguments.seed, arguments.per_file, arguments.files)

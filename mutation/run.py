@@ -49,6 +49,7 @@ class Run:
         self._workspace: Optional[Workspace] = None
         self._judge: Optional[Judge] = None
         self._limits: Dict[str, float] = {}
+        self._record = Record(out, _digest(root))
 
     def sample(self, path: str) -> List[Mutant]:
         """The first mutants of the file, of which some may turn out to be none."""
@@ -69,11 +70,10 @@ class Run:
         ------
         CannotRun : a test fails without a mutant, or the code does not compile.
         """
-        record = Record(self.out, _digest(self.root))
         results: List[Result] = []
         try:
             for number, path in enumerate(self.rows, 1):
-                results += self._judge_file(path, record, f'file {number} of {len(self.rows)}')
+                results += self._judge_file(path, f'file {number} of {len(self.rows)}')
         finally:
             self._close()
         return results
@@ -85,7 +85,7 @@ class Run:
         ------
         CannotRun : as :meth:`judge_all`; nothing is recorded.
         """
-        survivors = Record(self.out, '').survivors()
+        survivors = self._record.last_survivors
         mutants = [each for path in self.rows for each in self._mutants[path]
                    if key_of(each) in survivors]
         if not mutants:
@@ -99,16 +99,16 @@ class Run:
             self._close()
         return results
 
-    def _judge_file(self, path: str, record: 'Record', place: str) -> Iterator[Result]:
+    def _judge_file(self, path: str, place: str) -> Iterator[Result]:
         counted, size = 0, self._size(path)
         for mutant in self._mutants[path]:
             if counted == size:
                 return
-            outcome = record.get(mutant)
+            outcome = self._record.get(mutant)
             known = outcome is not None and key_of(mutant) not in self.reasons
             result = outcome if outcome and known else self._result_of(mutant)
             if not known:
-                record.add(result)
+                self._record.add(result)
             counted += result.outcome not in (SAME, BROKEN)
             _show(f'{place}, {counted} of {size}', result)
             yield result
@@ -145,13 +145,22 @@ class Run:
                 raise CannotRun(f'without a mutant the code does not compile: {error}') from None
             self._judge = Judge(self._workspace)
             for test in dict.fromkeys(test for row in self.rows.values() for test in row.tests):
-                verdict = self._judge.run(test, LONGEST)
-                print(f'{test}: {verdict.seconds:.1f} s', flush=True)
-                if verdict.test:
-                    raise CannotRun(f'without a mutant {test} fails: {verdict.test}\n'
-                                    + self._workspace.output())
-                self._limits[test] = START + PATIENCE * verdict.seconds
+                self._limits[test] = START + PATIENCE * self._seconds(test)
         return self._workspace
+
+    def _seconds(self, test: str) -> float:
+        """What the test takes without a mutant."""
+        assert self._judge is not None and self._workspace is not None
+        seconds = self._record.seconds.get(test)
+        if seconds is None:
+            verdict = self._judge.run(test, LONGEST)
+            print(f'{test}: {verdict.seconds:.1f} s', flush=True)
+            if verdict.test:
+                raise CannotRun(f'without a mutant {test} fails: {verdict.test}\n'
+                                + self._workspace.output())
+            self._record.add_seconds(test, verdict.seconds)
+            seconds = verdict.seconds
+        return seconds
 
     def _close(self) -> None:
         if self._judge:
@@ -162,33 +171,54 @@ class Run:
 
 
 class Record:
-    """The results so far, a line each in results.jsonl, of one state of code and tests."""
+    """What is known of one state of code and tests, a line each in results.jsonl; the first line
+    says of which.
+
+    seconds : of the tests without a mutant.
+    last_survivors : of the state that was recorded last.
+    """
 
     def __init__(self, folder: Path, digest: str) -> None:
         self._file = folder / 'results.jsonl'
-        self._known: Dict[Tuple[str, int, str], Result] = {}
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
-        same = bool(lines) and json.loads(lines[0]) == digest
-        if same or not digest:
-            for line in lines[1:]:
-                fields = json.loads(line)
-                result = Result(_from_json(fields[0]), *fields[1:])
-                self._known[_place(result.mutant)] = result
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file.write_text(json.dumps(digest) + '\n')
+        self._results: Dict[Tuple[str, int, str], Result] = {}
+        self.seconds: Dict[str, float] = {}
+        lines = self._file.read_text().splitlines() if self._file.exists() else ['']
+        for line in lines[1:]:
+            kind, *fields = json.loads(line)
+            if kind == 'test':
+                self.seconds[fields[0]] = fields[1]
+            else:
+                self._keep(Result(_from_json(fields[0]), *fields[1:]))
+        self.last_survivors = [key_of(each.mutant) for each in self._results.values()
+                               if each.outcome == SURVIVED]
+        self._is_new = lines[0] != json.dumps(digest)
+        if self._is_new:
+            self._results, self.seconds = {}, {}
+        self._header = json.dumps(digest) + '\n'
 
     def get(self, mutant: Mutant) -> Optional[Result]:
-        return self._known.get(_place(mutant))
+        return self._results.get(_place(mutant))
 
     def add(self, result: Result) -> None:
-        mutant = result.mutant._replace(old=result.mutant.old.decode(),  # type: ignore[arg-type]
-                                        new=result.mutant.new.decode())  # type: ignore[arg-type]
-        with open(str(self._file), 'a') as file:
-            file.write(json.dumps([mutant, result.outcome, result.why]) + '\n')
+        self._keep(result)
+        mutant = result.mutant
+        self._write('mutant', [*mutant[:2], mutant.old.decode(), mutant.new.decode(), *mutant[4:]],
+                    result.outcome, result.why)
 
-    def survivors(self) -> List[Key]:
-        return [key_of(each.mutant) for each in self._known.values() if each.outcome == SURVIVED]
+    def add_seconds(self, test: str, seconds: float) -> None:
+        self.seconds[test] = seconds
+        self._write('test', test, seconds)
+
+    def _keep(self, result: Result) -> None:
+        self._results[_place(result.mutant)] = result
+
+    def _write(self, *fields: Any) -> None:
+        if self._is_new:  # what is known of another state goes as late as can be
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.write_text(self._header)
+            self._is_new = False
+        with open(str(self._file), 'a') as file:
+            file.write(json.dumps(fields) + '\n')
 
 
 def _place(mutant: Mutant) -> Tuple[str, int, str]:

@@ -21,7 +21,9 @@ def _backend(name: str, dtype: str = 'float64', cases: str = '') -> str:
 
 
 GRADIENT = 'tests/test_backends.py::test_gradient_is_that_of_its_forward[[]numpy-'
-STAGES = ('tests/test_loss.py', 'tests/test_inputs.py', 'tests/test_dice_ce.py')
+FLOAT16 = 'tests/test_float16.py::*float16_label*'
+LOSS = ('tests/test_loss.py::test_[!f]*', 'tests/test_loss.py::test_formula*')
+FINITE = 'tests/test_loss.py::test_finite_input_gives_finite_loss_and_gradient*'  # 9 seconds
 GLUON = ('tests/test_gluon.py', 'tests/test_dice_ce_gluon.py', _backend('gluon imperative'))
 GLUON_NATIVE = ('tests/test_gluon_native.py', 'tests/test_gluon_native_entropy.py',
                 _backend('gluon native nested', 'float32'), _backend('symbol native', 'float32'))
@@ -29,20 +31,19 @@ NATIVE = ('tests/test_native.py', 'tests/test_native_entropy.py')
 
 TABLE: Tuple[Row, ...] = (
     Row(('soft_dice/score.py',),
-        ('tests/test_loss.py', GRADIENT + '*', _backend('gluon imperative'),
-         'tests/test_presets.py', 'tests/test_dice_ce.py')),
+        (*LOSS, GRADIENT + '*', _backend('gluon imperative'), 'tests/test_presets.py', FINITE)),
     Row(('soft_dice/counts.py',),
-        ('tests/test_loss.py', GRADIENT + '*', _backend('gluon imperative'),
-         'tests/test_inputs.py', 'tests/test_native.py')),
+        (*LOSS, GRADIENT + '*', _backend('gluon imperative'), 'tests/test_inputs.py',
+         'tests/test_native.py', FINITE)),
     Row(('soft_dice/entropy.py', 'soft_dice/compound.py'),
         ('tests/test_dice_ce.py', GRADIENT + 'ce-*', _backend('gluon imperative', cases='ce-'),
          'tests/test_native_entropy.py', 'tests/test_dice_ce_caffe.py')),
     Row(('soft_dice/inputs.py',),
-        ('tests/test_inputs.py', 'tests/test_loss.py', GRADIENT + '*', 'tests/test_gluon.py',
-         'tests/test_caffe.py', 'tests/test_native.py', 'tests/test_compare.py',
-         'tests/test_resize.py', 'tests/test_float16.py')),
+        ('tests/test_inputs.py', *LOSS, GRADIENT + '*', FLOAT16, 'tests/test_gluon.py',
+         'tests/test_caffe.py', 'tests/test_resize.py', 'tests/test_native.py')),
     Row(('soft_dice/loss.py', 'soft_dice/stages.py'),
-        (*STAGES, GRADIENT + '*', *NATIVE, 'tests/test_resize.py')),
+        (*LOSS, 'tests/test_inputs.py', 'tests/test_dice_ce.py', GRADIENT + '*', *NATIVE,
+         'tests/test_resize.py')),
     Row(('gluon_dice/base.py', 'gluon_dice/loss.py', 'gluon_dice/compound.py'),
         (*GLUON, _backend('symbol', 'float32'), *GLUON_NATIVE, 'tests/test_parallel.py',
          'tests/test_resize.py', 'tests/test_gluon_compat.py', 'tests/test_float16.py')),
