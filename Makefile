@@ -4,14 +4,20 @@
 RUNTIME_PYTHON := .runtime/bin/python
 PYTHON ?= $(RUNTIME_PYTHON)
 
+# With CPU=avx2, as on a machine without AVX-512; with CPU=baseline, without AVX as well.  A process
+# begins with the files of its share, so that their fixtures serve, and then takes over from others.
+PYTEST := $(PYTHON) $(if $(CPU),tests/as_cpu.py $(CPU)) -m pytest -n auto --maxprocesses 8 \
+          --dist worksteal --durations 30
+
 # torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
 TORCH := .runtime-originals
 
-.PHONY: help env test test-matrix lint demo demo-3d demo-distributed bench long-run originals mutants clean clean-env
+.PHONY: help env test check test-matrix lint demo demo-3d demo-distributed bench long-run originals mutants clean clean-env
 
 help:
 	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
-	@echo "make test       check style and types, then run every test"
+	@echo "make test       check style and types, then run the tests: some minutes"
+	@echo "make check      run the slow tests: sanitizers, demos, workers, long runs, builds, benchmarks"
 	@echo "make test-matrix  run Gluon's and the core's tests on every MXNet from 1.3 to 2.0 and every"
 	@echo "                  Python from 3.7 to 3.11 that is there (docs/versions.md)"
 	@echo "make lint       check style and types"
@@ -26,6 +32,7 @@ help:
 	@echo "make clean-env  remove .runtime/, .runtime-matrix/ and the kernels built in them"
 	@echo
 	@echo "PYTHON=...         use this Python, which has both frameworks, instead of .runtime/"
+	@echo "CPU=avx2           test as on a machine without AVX-512; CPU=baseline: without AVX"
 	@echo "LONG_RUN=...       options of the long run, for example LONG_RUN='--steps 1000'"
 	@echo "BENCH=...          options of the benchmark, for example BENCH=--quick"
 	@echo "MATRIX=...         options of the matrix, for example MATRIX='--only 1.5.1'"
@@ -46,9 +53,11 @@ lint: env
 	$(PYTHON) -m flake8
 	$(PYTHON) -m mypy
 
-# A file of tests shares its fixtures, so files and not tests are what the cores share out.
 test: lint
-	$(PYTHON) -m pytest -n auto --dist loadfile
+	$(PYTEST) -m "not slow"
+
+check: env
+	$(PYTEST) -m slow
 
 test-matrix: env
 	$(PYTHON) -m version_matrix $(MATRIX)

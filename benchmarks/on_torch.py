@@ -15,7 +15,7 @@ from .contestants import Subject
 
 torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
 
-LOSSES: Dict[str, Callable[..., Any]] = {
+PEERS: Dict[str, Callable[..., Any]] = {
     'monai': DiceLoss(to_onehot_y=True, softmax=True),
     'nnunet': MemoryEfficientSoftDiceLoss(softmax_helper_dim1, batch_dice=False, do_bg=False,
                                           smooth=1e-5, ddp=False),
@@ -29,7 +29,7 @@ def build(name: str, pred: np.ndarray, label: np.ndarray) -> Subject:
     labels = torch.from_numpy(label).long()
     if name != 'torch-softmax':
         labels = labels[:, None]
-    loss = LOSSES[name]
+    loss = PEERS[name]
     value = labels
 
     def step() -> None:

@@ -1,52 +1,26 @@
-"""Puts our layer into the text of a net; every other character stays as it is.
-
-The text is one that ``prototxt.parse_net`` takes.  Positions are indices into it.
-"""
-import dataclasses
+"""Puts our layer into the text of a net; every other character stays as it is."""
 import re
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from caffe.proto import caffe_pb2
 from google.protobuf import text_encoding  # type: ignore[import-untyped]
 
-from .prototxt import parse
+from soft_dice.arrays import CannotRun
 
-CLOSING = {'{': '}', '<': '>', '[': ']'}
-SEPARATORS = (',', ';')
+from . import prototxt, spans
+from .spans import Field
+
 RULES = ('include', 'exclude')  # in which phase, level and stage a layer is there
 GONE = ('loss_param', 'softmax_param')  # which a Python layer does not read
-
-_TOKEN = re.compile(r'''(?P<space>\s+|\#[^\n]*)
-                      | "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*'
-                      | [{}<>\[\]:;,] | [^\s{}<>\[\]:;,"'\#]+''', re.VERBOSE)
-
-
-@dataclasses.dataclass(frozen=True)
-class Field:
-    """``name: value`` or ``name { ... }``.
-
-    start, end : of all of it, with a separator that follows.
-    value : where the value begins and ends.
-    fields : those of a message.
-    """
-
-    name: str
-    start: int
-    end: int
-    value: Tuple[int, int]
-    fields: Tuple['Field', ...] = ()
-
-    def named(self, *names: str) -> List['Field']:
-        return [field for field in self.fields if field.name in names]
 
 
 class Layer(NamedTuple):
     """What the text is to say of our layer.
 
-    top : None keeps the top there is.
-    loss_weight : as text; None keeps the one there is, or is 1.
+    top : None keeps the old layer's.
+    loss_weight : as text; None keeps the old layer's, or is 1.
     param_str : empty for none.
-    propagate_down : as text, one for each bottom; empty keeps what there is.
+    propagate_down : as text, one for each bottom; empty keeps the old layer's.
     """
 
     name: str
@@ -58,31 +32,53 @@ class Layer(NamedTuple):
     propagate_down: Sequence[str] = ()
 
 
-def layers(text: str) -> List[Field]:
-    """The layers of a net, in order; one in a list, ``layer: [{...}]``, is not among them."""
-    return [field for field in _Parser(text).fields()
-            if field.name == 'layer' and text[field.value[0]] != '[']
+def put(text: str, net: Any, layer: Layer, at: Optional[int], replaces: bool, path: str) -> str:
+    """The text with ``layer`` in it.
+
+    net : what the text says.
+    at : index in net.layer of the layer that it replaces or goes beside; None: at the end.
+    path : of the net, for messages.
+
+    Raises
+    ------
+    CannotRun : the text is written in a way that would change more than the layer.
+    """
+    blocks = spans.layers(text)
+    if len(blocks) != len(net.layer):
+        raise CannotRun(f'{path} writes layers as a list, "layer: [...]": give each its own '
+                        '"layer {...}"')
+    if at is None:
+        new_text, place = _append(text, layer), len(net.layer)
+    elif replaces:
+        new_text, place = _replace(text, blocks[at], layer), at
+    else:
+        new_text, place = _beside(text, blocks[at], layer), at + 1
+    new, old = prototxt.parse_net(new_text, path), caffe_pb2.NetParameter()
+    made = new.layer[place]
+    del new.layer[place]
+    old.CopyFrom(net)
+    if replaces:
+        del old.layer[at]
+    same = (made.name, list(made.bottom), made.python_param.param_str) == \
+        (layer.name, list(layer.bottoms), layer.param_str)
+    if new.SerializeToString() != old.SerializeToString() or not same:  # == fails at a NaN
+        raise CannotRun(f'{path} is written in a way that this command cannot edit without '
+                        'changing more than the loss')
+    return new_text
 
 
-def quoted(text: str) -> str:
-    """As a string of prototxt; JSON as people write it there."""
-    if '"' in text and "'" not in text and '\\' not in text:
-        return f"'{text}'"
-    return f'"{text_encoding.CEscape(text, as_utf8=True)}"'
-
-
-def replace(text: str, block: Field, layer: Layer) -> str:
+def _replace(text: str, block: Field, layer: Layer) -> str:
     """The text with this SoftmaxWithLoss turned into ``layer``.
 
-    What it says of itself stays (comments, rules, order); its type changes, its loss_param becomes
-    python_param.
+    Its comments, its rules and the order of its fields stay.  Its type changes, and python_param
+    takes the place of loss_param.
     """
     editor = _Editor(text, block)
     editor.set('type', ['"Python"'])
-    editor.set('name', [quoted(layer.name)])
-    editor.set('bottom', [quoted(name) for name in layer.bottoms])
+    editor.set('name', [_quoted(layer.name)])
+    editor.set('bottom', [_quoted(name) for name in layer.bottoms])
     if layer.top is not None:
-        editor.set('top', [quoted(layer.top)])
+        editor.set('top', [_quoted(layer.top)])
     if layer.loss_weight is not None or not block.named('loss_weight'):
         editor.set('loss_weight', [layer.loss_weight or '1'])
     if layer.propagate_down:
@@ -91,8 +87,8 @@ def replace(text: str, block: Field, layer: Layer) -> str:
     return editor.text()
 
 
-def beside(text: str, block: Field, layer: Layer) -> str:
-    """The text with ``layer`` after this one, whose rules and way of writing it takes over."""
+def _beside(text: str, block: Field, layer: Layer) -> str:
+    """The text with ``layer`` after this one, written like this one and with its rules."""
     line_by_line = '\n' in text[block.start:block.end]
     rules = [text[field.start:field.end].rstrip(',; ') for field in block.fields
              if field.name in RULES]
@@ -102,7 +98,7 @@ def beside(text: str, block: Field, layer: Layer) -> str:
     return text[:at] + _newline(text) + base + _in_lines_of(text, written) + text[at:]
 
 
-def append(text: str, layer: Layer) -> str:
+def _append(text: str, layer: Layer) -> str:
     """The text with ``layer`` as its last."""
     written = _in_lines_of(text, _written(layer, [], True, '', '  '))
     ends = text.endswith('\n')
@@ -112,9 +108,9 @@ def append(text: str, layer: Layer) -> str:
 def _written(layer: Layer, rules: Sequence[str], line_by_line: bool, base: str,
              indent: str) -> str:
     """A whole layer; the first line without its indentation."""
-    fields = [f'name: {quoted(layer.name)}', 'type: "Python"']
-    fields += [f'bottom: {quoted(name)}' for name in layer.bottoms]
-    fields += [f'top: {quoted(layer.top or layer.name)}', f'loss_weight: {layer.loss_weight or 1}']
+    fields = [f'name: {_quoted(layer.name)}', 'type: "Python"']
+    fields += [f'bottom: {_quoted(name)}' for name in layer.bottoms]
+    fields += [f'top: {_quoted(layer.top or layer.name)}', f'loss_weight: {layer.loss_weight or 1}']
     fields += [*rules, _python_param(layer, line_by_line, indent)]
     if not line_by_line:
         return f'layer {{ {" ".join(fields)} }}'
@@ -122,62 +118,21 @@ def _written(layer: Layer, rules: Sequence[str], line_by_line: bool, base: str,
 
 
 def _python_param(layer: Layer, line_by_line: bool, indent: str) -> str:
-    """The first line without its indentation, which is ``indent``."""
-    fields = ['module: "caffe_layers"', f'layer: {quoted(layer.class_name)}']
+    """The whole field; the first line without its indentation, which is ``indent``."""
+    fields = ['module: "caffe_layers"', f'layer: {_quoted(layer.class_name)}']
     if layer.param_str:
-        fields.append(f'param_str: {quoted(layer.param_str)}')
+        fields.append(f'param_str: {_quoted(layer.param_str)}')
     if not line_by_line:
         return f'python_param {{ {" ".join(fields)} }}'
     return ''.join(['python_param {\n', *(f'{_deeper(indent)}{field}\n' for field in fields),
                     f'{indent}}}'])
 
 
-class _Parser:
-    """Finds fields; that the text is well-formed was seen before."""
-
-    def __init__(self, text: str) -> None:
-        self._tokens = [each for each in _TOKEN.finditer(text) if each.lastgroup != 'space']
-        self._at = 0
-
-    def fields(self) -> Tuple[Field, ...]:
-        """Up to the end of the message, or of the text."""
-        found = []
-        while self._token() not in ('', '}', '>'):
-            found.append(self._field())
-        return tuple(found)
-
-    def _field(self) -> Field:
-        name = self._next()
-        if self._token() == ':':
-            self._next()
-        value, fields = self._value()
-        end = value[1]
-        if self._token() in SEPARATORS:
-            end = self._next().end()
-        return Field(name.group(), name.start(), end, value, fields)
-
-    def _value(self) -> Tuple[Tuple[int, int], Tuple[Field, ...]]:
-        first = last = self._next()
-        fields: Tuple[Field, ...] = ()
-        if first.group() == '[':
-            while self._token() != ']':
-                self._value()
-                if self._token() == ',':
-                    self._next()
-            last = self._next()
-        elif first.group() in CLOSING:
-            fields = self.fields()
-            last = self._next()
-        while first.group()[0] in '"\'' and self._token()[:1] in ('"', "'"):
-            last = self._next()  # strings side by side are one
-        return (first.start(), last.end()), fields
-
-    def _token(self) -> str:
-        return self._tokens[self._at].group() if self._at < len(self._tokens) else ''
-
-    def _next(self) -> 're.Match[str]':
-        self._at += 1
-        return self._tokens[self._at - 1]
+def _quoted(text: str) -> str:
+    """As a string of prototxt; JSON as people write it there."""
+    if '"' in text and "'" not in text and '\\' not in text:
+        return f"'{text}'"
+    return f'"{text_encoding.CEscape(text, as_utf8=True)}"'
 
 
 class _Editor:
@@ -273,7 +228,8 @@ class _Editor:
 
 def _says_the_same(fields: Sequence[str], others: Sequence[str]) -> bool:
     """Do these fields of a layer mean what the others mean, however they are written?"""
-    one, other = (parse('\n'.join(each), caffe_pb2.LayerParameter()) for each in (fields, others))
+    one, other = (prototxt.parse('\n'.join(each), caffe_pb2.LayerParameter())
+                  for each in (fields, others))
     return one == other
 
 

@@ -20,9 +20,9 @@ import numpy as np
 from soft_dice.arrays import CannotRun
 from soft_dice.checker import checks, report
 from soft_dice.checker.findings import CAFFE_KEYS, Finding, Findings
+from soft_dice.checker.numeric import relative_error
 from soft_dice.checker.subject import (INPUTS, LABELS, Died, Evaluation, Example, Refused, Shape,
                                        Subject, default_label)
-from soft_dice.gradcheck import relative_error
 
 from . import prototxt
 from .checker.rig import NetReader, Rig, Spec

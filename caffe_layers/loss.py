@@ -1,14 +1,14 @@
 """The loss layers: they translate blobs; losses and gradients are those of soft_dice."""
-from typing import Any, Callable, ClassVar, Sequence, Type
+from typing import Any, ClassVar, Sequence, Type
 
 import caffe
 import numpy as np
 
-from soft_dice import compound, loss
 from soft_dice.ce_options import DiceCEOptions
 from soft_dice.inputs import check_shapes
-from soft_dice.loss import DiceResult
+from soft_dice.loss import evaluate
 from soft_dice.options import DiceOptions, Options
+from soft_dice.plan import resolve
 
 from . import params
 from .errors import reported
@@ -16,15 +16,13 @@ from .runs import note_forward, note_setup
 
 
 class _LossLayer(caffe.Layer):
-    """A layer of a loss in soft_dice.  A subclass names its options and what evaluates them."""
+    """A layer of a loss in soft_dice.  A subclass names its options."""
 
     KIND: ClassVar[Type[Options]]
-    EVALUATE: ClassVar[Callable[..., DiceResult]]
 
     @reported
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         self.options = params.read(self.param_str, self.KIND)
-        self._dice = self.options.dice
         if len(bottom) not in (2, 3):
             raise ValueError(f'{type(self).__name__} takes the bottoms prediction, label and, if '
                              f'wanted, pixel weights; got {len(bottom)}')
@@ -36,17 +34,17 @@ class _LossLayer(caffe.Layer):
     @reported
     def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         shapes = [tuple(bottom[i].shape) for i in range(len(bottom))]
-        check_shapes(self._dice, shapes[0], shapes[1], shapes[2] if len(shapes) == 3 else None)
-        counted = len(self.options.resolve(bottom[0].shape[1]).counted)
-        top[0].reshape(*[counted] * (self._dice.class_reduction == 'none'))
+        check_shapes(self.options.dice, shapes[0], shapes[1], shapes[2] if shapes[2:] else None)
+        plan = resolve(self.options, shapes[0][1])
+        top[0].reshape(*plan.losses)
         if len(top) == 2:
-            top[1].reshape(bottom[0].shape[0], 1 if self._dice.pool_classes else counted)
+            top[1].reshape(shapes[0][0], plan.scores)
 
     @reported
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         note_forward(self)
         weight = bottom[2].data if len(bottom) == 3 else None
-        self._result = self.EVALUATE(bottom[0].data, bottom[1].data, self.options, weight)
+        self._result = evaluate(bottom[0].data, bottom[1].data, self.options, weight)
         top[0].data[...] = self._result.loss.mean(axis=0)
         if len(top) == 2:
             top[1].data[...] = self._result.score
@@ -103,7 +101,6 @@ class SoftDiceLossLayer(_LossLayer):
     """
 
     KIND = DiceOptions
-    EVALUATE = staticmethod(loss.evaluate)
 
 
 class DiceCELossLayer(_LossLayer):
@@ -122,4 +119,3 @@ class DiceCELossLayer(_LossLayer):
     """
 
     KIND = DiceCEOptions
-    EVALUATE = staticmethod(compound.evaluate)

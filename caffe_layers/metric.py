@@ -5,9 +5,10 @@ import caffe
 import numpy as np
 
 from soft_dice.inputs import check_shapes
-from soft_dice.metrics import HardCounts, HardRules, Tally
-from soft_dice.options import parse_param_str
-from soft_dice.presets import preset
+from soft_dice.metric_options import MetricOptions
+from soft_dice.metrics import HardCounts, Tally, hard_counts
+from soft_dice.param_str import parse_param_str
+from soft_dice.plan import resolve
 
 from . import params
 from .errors import reported
@@ -67,24 +68,22 @@ class DiceScoreLayer(caffe.Layer):
 
     @reported
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        names = parse_param_str(self.param_str)
-        runs = Runs(check_test_iter(names.pop('test_iter', None)))
-        options = preset(names.pop('preset')) if 'preset' in names else None
-        rules = HardRules.from_names(options, **names)
-        params.of_caffe(rules.options)
+        fields = parse_param_str(self.param_str)
+        runs = Runs(check_test_iter(fields.pop('test_iter', None)))
+        options = params.of_caffe(MetricOptions.from_dict(fields))
         if len(bottom) != 2:
             raise ValueError('DiceScoreLayer takes the bottoms prediction and label; '
                              f'got {len(bottom)}')
         if len(top) not in (1, 2):
             raise ValueError('DiceScoreLayer has the tops mean and, if wanted, Dice per class; '
                              f'got {len(top)}')
-        self._rules, self._runs, self._tally = rules, runs, Tally(rules)
+        self.options, self._runs, self._tally = options, runs, Tally(options)
         note_setup(self)
 
     def reset(self) -> None:
         """Begin a new test run with the next forward."""
         self._runs.reset()
-        self._tally = Tally(self._rules)
+        self._tally = Tally(self.options)
 
     @property
     def counts(self) -> Optional[HardCounts]:
@@ -93,8 +92,8 @@ class DiceScoreLayer(caffe.Layer):
 
     @reported
     def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        check_shapes(self._rules.options, tuple(bottom[0].shape), tuple(bottom[1].shape))
-        plan = self._rules.options.resolve(bottom[0].shape[1])
+        check_shapes(self.options.dice, tuple(bottom[0].shape), tuple(bottom[1].shape))
+        plan = resolve(self.options, bottom[0].shape[1])
         top[0].reshape()
         if len(top) == 2:
             top[1].reshape(len(plan.counted))
@@ -102,12 +101,13 @@ class DiceScoreLayer(caffe.Layer):
     @reported
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         note_forward(self)
-        counts = self._rules.count(bottom[0].data, bottom[1].data)
+        counts = hard_counts(bottom[0].data, bottom[1].data, self.options.dice,
+                             self.options.threshold)
         testing = self.phase == caffe.TEST
         if testing:
             self._runs.forward()
         if not testing or self._runs.forwards == 1:
-            self._tally = Tally(self._rules)
+            self._tally = Tally(self.options)
             self._summed = np.zeros(1, np.float32)
         self._tally.add(counts)
         values = np.array([self._tally.mean(), *self._tally.per_class()])

@@ -16,9 +16,8 @@ import caffe
 from caffe.net_spec import Top, layers
 
 from soft_dice.ce_options import DiceCEOptions
-from soft_dice.metrics import HardRules
+from soft_dice.metric_options import MetricOptions
 from soft_dice.options import DiceOptions, Options
-from soft_dice.presets import preset as published
 
 from . import params
 from .metric import check_test_iter
@@ -96,13 +95,12 @@ def dice_score(score: Any, label: Any, ntop: int = 1, test_iter: Optional[int] =
     def write(names: Dict[str, Any]) -> str:
         if options is not None and preset is not None:
             raise TypeError('give options or preset, not both')
-        start = options if preset is None else published(preset)
-        rules = HardRules.from_names(start, **names)
-        params.of_caffe(rules.options)
-        written = rules.to_names()
+        metric = params.of_caffe(MetricOptions.of_loss(options, **names) if preset is None
+                                 else MetricOptions.from_dict({**names, 'preset': preset}))
+        written = metric.changes_from()
         if check_test_iter(test_iter) is not None:
             written['test_iter'] = test_iter
-        return json.dumps(written, default=float) if written else ''
+        return json.dumps(written) if written else ''
 
     _check_ntop(ntop, 'the mean, or 2, mean and classes')
     if not {'include', 'exclude', 'phase'}.intersection(fields):

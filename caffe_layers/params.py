@@ -50,10 +50,9 @@ def write(fields: Dict[str, Any], options_class: Type[Options] = DiceOptions,
                         'soft_dice.preset(name)')
     preset = {name: value for name, value in fields.items() if name == 'preset'}
     others = {name: value for name, value in fields.items() if name != 'preset'}
-    start = options_class.from_param_str(json.dumps(preset, default=repr))
-    wanted = of_caffe((start if options is None else options).replace(**others)).to_dict()
-    usual = start.to_dict()
-    changed = {name: value for name, value in wanted.items() if value != usual[name]}
+    start = options_class.from_dict(preset)
+    wanted = of_caffe((start if options is None else options).replace(**others))
+    changed = wanted.changes_from(start)
     return json.dumps({**preset, **changed}) if preset or changed else ''
 
 

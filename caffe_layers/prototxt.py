@@ -208,5 +208,10 @@ def in_phase(layer: Any, phase: int) -> bool:
 
 
 def names(layers: Any) -> str:
-    """The layers' names, to show what there is."""
+    """The layers' names, for a message."""
     return ', '.join(layer.name for layer in layers) or 'none'
+
+
+def described(layer: Any) -> str:
+    """A layer by its name and bottoms, for a message."""
+    return f'{layer.name!r} ({", ".join(layer.bottom)})'

@@ -10,14 +10,17 @@ over any axis but the last, its reductions and its broadcasts take several times
 from typing import Any, NamedTuple, Optional, Tuple
 
 from soft_dice.options import DiceOptions
+from soft_dice.plan import Plan
+from soft_dice.sums import Sums
 
 from .compat import arange_like
+from .layout import Layout, classes_last
 
 BLOCK = 1 << 14
 
 
-class Pixels(NamedTuple):
-    """One batch in the form of the stages, with N samples, P pixels and C classes.
+class ClassesLast(NamedTuple):
+    """One batch with N samples, P pixels and C classes.
 
     pred : (N, P, C), before the activation.
     label : (N, P, C) one-hot or dense, 0 where ignored.
@@ -29,14 +32,6 @@ class Pixels(NamedTuple):
     label: Any
     mask: Optional[Any]
     valid: Any
-
-
-class Counts(NamedTuple):
-    """Sums over the pixels, each (N, C) float64."""
-
-    intersection: Any
-    pred_sum: Any
-    label_sum: Any
 
 
 def blocks_for(pixels: int) -> int:
@@ -51,90 +46,65 @@ def blocks_for(pixels: int) -> int:
     return next((n for n in range(fewest, 16 * fewest) if pixels % n == 0), 0)
 
 
-def prepare(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options: DiceOptions,
-            batch_axis: int, dtype: str, ndim: int = 0, num_classes: int = 0) -> Pixels:
-    """The inputs as Pixels; like ``soft_dice.inputs.prepare``, but a bad value clears ``valid``.
+def prepare(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], plan: Plan,
+            layout: Layout, dtype: str) -> ClassesLast:
+    """The inputs as ClassesLast; like soft_dice.inputs.prepare, but a bad value clears ``valid``.
 
-    dtype : what pred is of.
-    ndim, num_classes : of pred; 0 where it is not known.  With ndim, shapes were checked before.
+    layout : where it knows the number of axes, shapes were checked before.
+    dtype : that of pred.
     """
-
-    def flat(array: Any, channels: int = num_classes) -> Any:
-        """(N, P, C)"""
-        if ndim:  # one pass; to reshape before it, or to swap axes one by one, would be another
-            axis = options.axis % ndim
-            pixels = [each for each in range(ndim) if each not in (batch_axis, axis)]
-            if [batch_axis, *pixels, axis] != [*range(ndim)]:
-                array = F.transpose(array, axes=(batch_axis, *pixels, axis))
-            return F.reshape(array, shape=(0, -1, channels))
-        if batch_axis != 0:
-            array = F.swapaxes(array, dim1=0, dim2=batch_axis)
-        if options.axis < 0:
-            return _classes_last(F, array, options.axis)
-        if options.axis != 1:
-            array = F.swapaxes(array, dim1=1, dim2=options.axis)
-        return F.transpose(F.reshape(array, shape=(0, 0, -1)), axes=(0, 2, 1))
-
-    one_class = F.zeros_like(F.slice_axis(pred, axis=options.axis, begin=0, end=1))
-
-    def per_pixel(array: Any) -> Any:
-        """(N, P, 1) of an array with or without a class axis of 1, of pred's N and P only."""
-        array = F.cast(array, dtype)
-        if ndim and batch_axis == 0:
-            return F.reshape(array, shape=(0, -1, 1))
-        strict = F.elemwise_add(F.reshape(array, shape=(0, -1)),
-                                F.reshape(one_class, shape=(0, -1)))
-        return flat(F.reshape_like(strict, one_class), channels=1)
-
-    z = flat(pred)
+    options, channels = plan.dice, plan.num_classes or 0
+    one_class = F.zeros_like(F.slice_axis(pred, axis=layout.axis, begin=0, end=1))
+    z = classes_last(F, pred, layout, channels)
     if options.sparse_label:
-        label, mask, bad = _index_label(F, z, per_pixel(F.BlockGrad(label)), options, num_classes,
-                                        dtype)
+        label = _per_pixel(F, label, one_class, layout, dtype)
+        label, mask, bad = _index_label(F, z, label, options, channels, dtype)
     else:
         label = F.elemwise_add(F.cast(F.BlockGrad(label), dtype), F.zeros_like(pred))
-        label, mask, bad = _dense_label(F, flat(label), options)
+        label, mask, bad = _dense_label(F, classes_last(F, label, layout, channels), options)
     valid = _none(F, bad)
     if pixel_weight is not None:
-        weight = per_pixel(F.BlockGrad(pixel_weight))
+        weight = _per_pixel(F, pixel_weight, one_class, layout, dtype)
         valid = valid * _none(F, 1 - (weight >= 0) * (weight < float('inf')))
         mask = weight if mask is None else F.broadcast_mul(mask, weight)
-    if options.sparse_label and not num_classes:
+    if options.sparse_label and not channels:
         valid = F.broadcast_mul(valid, _activation_fits(F, z, options, dtype))
-    return Pixels(z, label, mask, F.cast(valid, 'float64'))
+    return ClassesLast(z, label, mask, F.cast(valid, 'float64'))
 
 
-def _classes_last(F: Any, array: Any, axis: int) -> Any:
-    """(N, P, C) of (N, ..., C, ...) with C at a negative axis, which swapaxes takes from MXNet 1.6
-    only."""
-    samples_pixels = F.reshape(F.slice_axis(array, axis=axis, begin=0, end=1), shape=(0, -1))
-    rows = F.reshape(array, shape=(-1,) + (0,) * -axis, reverse=True)  # (N A, C, ...)
-    rows = F.transpose(F.reshape(rows, shape=(0, 0, -1)), axes=(0, 2, 1))
-    return F.reshape_like(F.reshape(rows, shape=(-3, 0)), samples_pixels, lhs_begin=0, lhs_end=1,
-                          rhs_begin=0, rhs_end=2)
+def _per_pixel(F: Any, array: Any, one_class: Any, layout: Layout, dtype: str) -> Any:
+    """(N, P, 1) of an array of one value per pixel, with or without a class axis of size 1.
+
+    one_class : zeros of pred's shape, but of size 1 at the class axis.  A graph refuses an array of
+        other samples or pixels.
+    """
+    array = F.cast(F.BlockGrad(array), dtype)
+    if layout.ndim and layout.batch_axis == 0:
+        return F.reshape(array, shape=(0, -1, 1))
+    strict = F.elemwise_add(F.reshape(array, shape=(0, -1)), F.reshape(one_class, shape=(0, -1)))
+    return classes_last(F, F.reshape_like(strict, one_class), layout, channels=1)
 
 
-def count(F: Any, pixels: Pixels, options: DiceOptions, blocks: int, num_classes: int = 0
-          ) -> Counts:
-    """The three sums of the loss; see ``soft_dice.counts.count`` for the formulas.
+def count(F: Any, pixels: ClassesLast, plan: Plan, blocks: int) -> Sums:
+    """The three sums of the Dice term; see ``soft_dice.counts.count`` for the formulas.
 
     blocks : as ``blocks_for`` says; 0 for operators that need no number but are slower.
-    num_classes : of pred, 0 where that is not known.
     """
-    p = _activate(F, visible(F, pixels, options.activation), options.activation)
-    return count_activated(F, p, weigh(F, pixels.label, pixels.mask), pixels, options, blocks,
-                           num_classes)
+    activation = plan.dice.activation
+    p = _activate(F, without_ignored(F, pixels, activation), activation)
+    return count_activated(F, p, weigh(F, pixels.label, pixels.mask), pixels, plan, blocks)
 
 
-def count_activated(F: Any, p: Any, weighed: Any, pixels: Pixels, options: DiceOptions,
-                    blocks: int, num_classes: int = 0) -> Counts:
+def count_activated(F: Any, p: Any, weighed: Any, pixels: ClassesLast, plan: Plan, blocks: int
+                    ) -> Sums:
     """As :func:`count`, of the activated prediction p and the label times the mask."""
-    g, m = pixels.label, pixels.mask
+    g, m, options = pixels.label, pixels.mask, plan.dice
 
     def total_of(array: Any) -> Any:
         return total(F, weigh(F, array, m), blocks)
 
     plain = options.overlap == 'product' and options.exponent == 1
-    if plain and blocks and num_classes > 1 and options.sparse_label:
+    if plain and blocks and options.sparse_label and plan.num_classes != 1:
         return _confusion_counts(F, p, weighed, options.activation, blocks)
     if options.overlap == 'product':
         intersection = inner(F, p, weighed, blocks)
@@ -142,14 +112,14 @@ def count_activated(F: Any, p: Any, weighed: Any, pixels: Pixels, options: DiceO
         intersection = total_of((p + g - F.abs(p - g)) / 2)
     label_sum = (total(F, weighed, blocks) if options.exponent == 1
                  else total_of(_power(F, g, options.exponent)))
-    return Counts(intersection, total_of(_power(F, p, options.exponent)), label_sum)
+    return Sums(intersection, total_of(_power(F, p, options.exponent)), label_sum)
 
 
 def weigh(F: Any, array: Any, mask: Optional[Any]) -> Any:
     return array if mask is None else F.broadcast_mul(array, mask)
 
 
-def _confusion_counts(F: Any, p: Any, g: Any, activation: str, blocks: int) -> Counts:
+def _confusion_counts(F: Any, p: Any, g: Any, activation: str, blocks: int) -> Sums:
     """The sums from the one product M_ij = sum p_i m g_j, with m g given, of index labels.
 
     The label of a pixel is of one class, so M's rows add up to sum m p; and where probabilities add
@@ -157,7 +127,7 @@ def _confusion_counts(F: Any, p: Any, g: Any, activation: str, blocks: int) -> C
     """
     both = dot(F, p, g, blocks)
     label_sum = F.sum(both, axis=1) if activation == 'softmax' else total(F, g, blocks)
-    return Counts(F.diag(both, axis1=1, axis2=2), F.sum(both, axis=2), F.BlockGrad(label_sum))
+    return Sums(F.diag(both, axis1=1, axis2=2), F.sum(both, axis=2), F.BlockGrad(label_sum))
 
 
 def dot(F: Any, a: Any, b: Any, blocks: int) -> Any:
@@ -240,7 +210,7 @@ def _none(F: Any, bad: Any) -> Any:
     return F.reshape(F.batch_dot(bad, bad, transpose_b=True), shape=(0, 1)) == 0
 
 
-def visible(F: Any, pixels: Pixels, activation: str) -> Any:
+def without_ignored(F: Any, pixels: ClassesLast, activation: str) -> Any:
     """The prediction with zeros where it counts nowhere, so that a NaN there has no effect."""
     z, mask = pixels.pred, pixels.mask
     if mask is None:

@@ -8,8 +8,9 @@ from mxnet.gluon.loss import Loss
 from soft_dice.inputs import check_shapes
 from soft_dice.options import DiceOptions
 
+from .layout import Layout
 from .precision import without_amp
-from .resize import Frame, to_pred_size
+from .resize import to_pred_size
 
 NAMED = ('halving', 'equal')
 Weights = Union[str, Tuple[float, ...]]
@@ -138,10 +139,10 @@ class DeepSupervision(Loss):
         if self._resizes:
             return array
         axis = self._axis % self._ndim if self._ndim else self._axis
-        frame = Frame(axis, self._batch_axis, self._ndim)
+        layout = Layout(axis, self._batch_axis, self._ndim)
 
         def resized(array: Any, pred: Any) -> Any:
-            return to_pred_size(F, array, pred, frame, dense)
+            return to_pred_size(F, array, pred, layout, dense)
 
         return without_amp(F, resized, array, pred)
 

@@ -4,72 +4,54 @@ As in gluon_dice.counts, classes are the last axis and sums over pixels are matr
 weights and label smoothing are linear in the loss of a class, so they are applied to sums and not
 to pixels wherever nothing cancels in these.
 """
-from typing import Any, NamedTuple, Tuple
+from typing import Any
 
 from soft_dice.ce_options import DiceCEOptions
-from soft_dice.score import EMPTY
+from soft_dice.plan import Plan
+from soft_dice.sums import Sums
 
-from .counts import Counts, Pixels, count_activated, dot, inner, total, visible, weigh
-from .score import row_of
-
-
-class EntropySums(NamedTuple):
-    """Of each sample, (N, 1) float64.
-
-    loss : E.
-    norm : what E is divided by, W or with ce_normalization 'pixels' the number of elements.
-    """
-
-    loss: Any
-    norm: Any
+from .counts import ClassesLast, count_activated, dot, inner, total, weigh, without_ignored
+from .stage_two import Ops
 
 
-def count_both(F: Any, pixels: Pixels, options: DiceCEOptions, blocks: int, num_classes: int = 0
-               ) -> Tuple[Counts, EntropySums]:
+def count_both(F: Any, pixels: ClassesLast, plan: Plan, blocks: int) -> Sums:
     """The sums of both terms; :class:`soft_dice.DiceCEOptions` has the formulas.
 
     Arguments as of :func:`gluon_dice.counts.count`.
     """
-    dice = options.dice
-    z = visible(F, pixels, dice.activation)
+    dice, ce = plan.dice, plan.ce
+    assert ce is not None
+    z = without_ignored(F, pixels, dice.activation)
     weighed = weigh(F, pixels.label, pixels.mask)
     if dice.activation == 'softmax':
         # The temperature keeps MXNet from oneDNN's log_softmax, in whose float32 a log p is wrong
         # by 4e-6, and most of them to the same side.
         log_p = F.log_softmax(z, axis=2, temperature=1.0)
         p = F.exp(log_p)
-        counts = count_activated(F, p, weighed, pixels, dice, blocks, num_classes)
-        loss = _softmax_loss(F, log_p, p, weighed, pixels, options, blocks)
+        counts = count_activated(F, p, weighed, pixels, plan, blocks)
+        loss = _softmax_loss(F, log_p, p, weighed, pixels, ce, blocks)
         same = dice.sparse_label or dice.exponent == 1
         weight = counts.label_sum if same else total(F, weighed, blocks)
     else:
-        counts = count_activated(F, F.sigmoid(z), weighed, pixels, dice, blocks, num_classes)
-        each = _sigmoid_loss(F, z, _smooth(pixels.label, options), options.ce_gamma)
+        counts = count_activated(F, F.sigmoid(z), weighed, pixels, plan, blocks)
+        each = _sigmoid_loss(F, z, _smoothed(pixels.label, ce), ce.ce_gamma)
         loss = total(F, weigh(F, each, pixels.mask), blocks)
         weight = _mask_sum(F, z, pixels, counts, blocks)
-    loss, weight = (_over_classes(F, each, options) for each in (loss, weight))
-    return counts, EntropySums(loss, F.BlockGrad(norm_of(F, z, counts, weight, options)))
+    return counts._replace(entropy=_over_classes(F, loss, ce),
+                           entropy_norm=F.BlockGrad(_over_classes(F, weight, ce)))
 
 
-def norm_of(F: Any, pred: Any, counts: Counts, weight: Any, options: DiceCEOptions) -> Any:
-    """What E is divided by, (N, 1), with W given."""
-    if options.ce_normalization == 'valid':
-        return weight
-    rows = counts.label_sum if options.dice.activation == 'softmax' else weight
-    return F.broadcast_mul(F.ones_like(weight), _ratio(F, pred, rows))
+def terms(F: Any, pred: Any, sums: Sums, plan: Plan) -> Any:
+    """How many terms the cross-entropy of a sample has, (N,), as of :func:`soft_dice.stages.terms`.
+
+    pred : any array with as many elements as the prediction.
+    """
+    rows = sums.label_sum if plan.dice.activation == 'softmax' else sums.entropy
+    ratio = F.reshape(_ratio(F, pred, rows), shape=(1,))
+    return F.broadcast_mul(F.ones_like(sums.entropy_norm), ratio)
 
 
-def cross_entropy(F: Any, sums: EntropySums, options: DiceCEOptions) -> Any:
-    """Stage 2: (N,), or with batch_dice (1,)."""
-    loss, norm = sums
-    if options.dice.batch_dice:
-        loss, norm = (F.sum(each, axis=0, keepdims=True) for each in sums)
-    void = norm < EMPTY  # nothing to learn from
-    share = F.where(void, F.zeros_like(norm), 1 / F.where(void, F.ones_like(norm), norm))
-    return F.reshape(loss * share, shape=(-1,))
-
-
-def _softmax_loss(F: Any, log_p: Any, p: Any, weighed: Any, pixels: Pixels,
+def _softmax_loss(F: Any, log_p: Any, p: Any, weighed: Any, pixels: ClassesLast,
                   options: DiceCEOptions, blocks: int) -> Any:
     """sum m t (1 - p)^gamma (-log p) of each class, (N, C)."""
     each = -log_p if options.ce_gamma == 0 else -log_p * _power(F, 1 - p, options.ce_gamma)
@@ -114,12 +96,12 @@ def _power(F: Any, q: Any, gamma: float) -> Any:
     return F.where(sure, F.zeros_like(q), F.where(sure, F.ones_like(q), q) ** gamma)
 
 
-def _smooth(label: Any, options: DiceCEOptions) -> Any:
+def _smoothed(label: Any, options: DiceCEOptions) -> Any:
     epsilon = options.label_smoothing
     return label if epsilon == 0 else (1 - epsilon) * label + epsilon / 2
 
 
-def _mask_sum(F: Any, z: Any, pixels: Pixels, counts: Counts, blocks: int) -> Any:
+def _mask_sum(F: Any, z: Any, pixels: ClassesLast, counts: Sums, blocks: int) -> Any:
     """sum m of each class, (N, C)."""
     ones = F.ones_like(counts.label_sum)
     if pixels.mask is None:
@@ -134,7 +116,7 @@ def _ratio(F: Any, array: Any, fewer: Any) -> Any:
 
 
 def _over_classes(F: Any, each: Any, options: DiceCEOptions) -> Any:
-    """sum_c w_c of (N, C), (N, 1)."""
+    """sum_c w_c of (N, C), (N,)."""
     if options.ce_class_weights is not None:
-        each = F.broadcast_mul(each, row_of(F, options.ce_class_weights, each))
-    return F.sum(each, axis=1, keepdims=True)
+        each = each * Ops(F).row(options.ce_class_weights, each)
+    return F.sum(each, axis=1)

@@ -1,11 +1,7 @@
 """SoftDiceLoss for Gluon: translates arrays and options; the loss is that of soft_dice."""
-from typing import Any, List, Optional, Tuple
-
 from soft_dice.options import DiceOptions
 
-from . import counts, native
 from .base import StagedLoss
-from .score import loss_from_counts
 
 
 class SoftDiceLoss(StagedLoss):
@@ -78,23 +74,3 @@ class SoftDiceLoss(StagedLoss):
 
     KIND = DiceOptions
     options: DiceOptions
-
-    def _native_wanted(self, pred: Any) -> bool:
-        return native.wanted(pred)
-
-    def _native_sums(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any],
-                     options: DiceOptions, batch_axis: int) -> Tuple[counts.Counts, Any]:
-        sums = native.count(F, pred, label, pixel_weight, options, batch_axis, self._trace.arrays)
-        return sums, F.ones_like(F.slice_axis(sums.label_sum, axis=1, begin=0, end=1))
-
-    def _sums(self, F: Any, pixels: counts.Pixels) -> counts.Counts:
-        return counts.count(F, pixels, self.options, self._trace.blocks, self._trace.num_classes)
-
-    def _loss(self, F: Any, sums: counts.Counts, valid: Any) -> Any:
-        return loss_from_counts(F, sums, valid, self.options, self._num_classes)
-
-    def _flat(self, sums: counts.Counts) -> List[Any]:
-        return [*sums]
-
-    def _unflat(self, arrays: List[Any]) -> counts.Counts:
-        return counts.Counts(*arrays)

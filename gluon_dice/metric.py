@@ -5,8 +5,10 @@ import mxnet as mx
 import numpy as np
 
 from soft_dice.inputs import check_label_dtype, check_shapes
-from soft_dice.metrics import Empty, HardCounts, HardRules, Tally, hard_counts, takes_highest
+from soft_dice.metric_options import Empty, MetricOptions
+from soft_dice.metrics import HardCounts, Tally, hard_counts, takes_highest
 from soft_dice.options import DiceOptions
+from soft_dice.plan import resolve
 
 from .compat import nd_array
 from .native import CPU
@@ -58,30 +60,28 @@ class DiceMetric(mx.metric.EvalMetric):
                  per_class: bool = False, name: str = 'dice',
                  output_names: Optional[List[str]] = None, label_names: Optional[List[str]] = None,
                  per_image: bool = False, **fields: Any) -> None:
-        if options is not None and not isinstance(options, DiceOptions):
-            raise TypeError('options must be a soft_dice.DiceOptions, for example '
-                            f'DiceOptions(ignore_label=255); got {type(options).__name__}')
-        self.rules = HardRules.from_names(options, threshold=threshold, beta=beta, empty=empty,
-                                          per_image=per_image, **fields)
+        self.options = MetricOptions.of_loss(options, threshold=threshold, beta=beta, empty=empty,
+                                             per_image=per_image, **fields)
         if not isinstance(per_class, bool):
             raise ValueError(f'per_class must be True or False; got {per_class!r}')
         if num_classes is not None:
-            self.rules.options.resolve(num_classes)
+            resolve(self.options, num_classes)
         self.num_classes = num_classes
         self.per_class = per_class
         super().__init__(name, output_names, label_names, has_global_stats=True,
-                         num_classes=num_classes, per_class=per_class, **self.rules.to_names())
+                         num_classes=num_classes, per_class=per_class,
+                         **self.options.changes_from())
 
     def reset(self) -> None:
         super().reset()
         self._classes = self.num_classes
-        self._global = Tally(self.rules)
-        self._local = Tally(self.rules)
+        self._global = Tally(self.options)
+        self._local = Tally(self.options)
 
     def reset_local(self) -> None:
         """Start anew, but for what get_global() gives."""
         super().reset_local()
-        self._local = Tally(self.rules)
+        self._local = Tally(self.options)
 
     @property
     def counts(self) -> Optional[HardCounts]:
@@ -106,7 +106,7 @@ class DiceMetric(mx.metric.EvalMetric):
         found = [self._count(label, pred) for label, pred in zip(labels, preds)]
         if found:
             self._add(HardCounts.join(found), self._local, self._global)
-            self._classes = preds[0].shape[self.rules.options.axis]
+            self._classes = preds[0].shape[self.options.dice.axis]
 
     def merge(self, other: Union['DiceMetric', HardCounts]) -> None:
         """Add what another has counted: a DiceMetric of the same options, or its ``counts``.
@@ -124,9 +124,9 @@ class DiceMetric(mx.metric.EvalMetric):
         if not isinstance(other, DiceMetric):
             raise TypeError('other must be a DiceMetric or HardCounts; got '
                             f'{type(other).__name__}')
-        if other.rules != self.rules:
+        if other.options != self.options:
             raise ValueError('metrics that merge must have the same options; got '
-                             f'{self.rules} and {other.rules}')
+                             f'{self.options} and {other.options}')
         if self._classes is None:
             self._classes = other._classes
         for own, theirs in ((self._local, other._local), (self._global, other._global)):
@@ -148,30 +148,31 @@ class DiceMetric(mx.metric.EvalMetric):
     def _read(self, tally: Tally) -> Tuple[Any, Any]:
         if not self.per_class or self._classes is None:
             return self.name, tally.mean()
-        counted = self.rules.options.resolve(self._classes).counted
+        counted = resolve(self.options, self._classes).counted
         values = np.full(len(counted), np.nan) if tally.counts is None else tally.per_class()
         return ([self.name] + [f'{self.name}_{index}' for index in counted],
                 [tally.mean()] + values.tolist())
 
     def _check(self, label: Any, pred: Any) -> None:
-        options = self.rules.options
+        options = self.options.dice
         check_shapes(options, pred.shape, label.shape)
         classes = pred.shape[options.axis]
         check_label_dtype(options, np.dtype(label.dtype), classes)
         if self._classes not in (None, classes):
             raise ValueError(f'pred must have {self._classes} classes, as num_classes or the first '
                              f'prediction says; got {classes}, in shape {pred.shape}')
-        options.resolve(classes)
+        resolve(options, classes)
 
     def _count(self, label: Any, pred: Any) -> HardCounts:
-        options, classes = self.rules.options, pred.shape[self.rules.options.axis]
+        options, threshold = self.options.dice, self.options.threshold
+        classes = pred.shape[options.axis]
         if _on_gpu(pred) and options.sparse_label and options.resize is None \
                 and takes_highest(options, classes):
             decided = decide(nd_array(pred), options.axis).asnumpy()
             if (decided >= 0).all():
                 return hard_counts(decided, _numpy(label).reshape(decided.shape), options,
-                                   self.rules.threshold, classes)
-        return self.rules.count(_numpy(pred), _numpy(label))
+                                   threshold, classes)
+        return hard_counts(_numpy(pred), _numpy(label), options, threshold)
 
 
 def decide(pred: mx.nd.NDArray, axis: int) -> mx.nd.NDArray:

@@ -9,24 +9,9 @@ from typing import Any, List, NamedTuple, Optional
 from soft_dice.options import DiceOptions
 
 from .compat import arange_like
+from .layout import Layout, swapped
 
 SPACE_AXES = 4  # in a graph; MXNet's operators in MKL-DNN take no more than six axes
-
-
-class Frame(NamedTuple):
-    """How the axes of a prediction stand.
-
-    axis, batch_axis : of its classes and samples; axis is negative only where ndim is 0.
-    ndim : of all its axes; 0 where that is not known.
-    """
-
-    axis: int
-    batch_axis: int
-    ndim: int = 0
-
-    @property
-    def space_axes(self) -> int:
-        return self.ndim - 2 if self.ndim else SPACE_AXES
 
 
 class Sized(NamedTuple):
@@ -38,51 +23,51 @@ class Sized(NamedTuple):
 
 
 def to_label_size(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any],
-                  options: DiceOptions, frame: Frame, dtype: str) -> Sized:
+                  options: DiceOptions, layout: Layout, dtype: str) -> Sized:
     """What the loss takes with ``axis=1`` and batch axis 0, of a prediction of any size.
 
     dtype : of pred, 'float32' or 'float64', and of the result.
     """
     # What only lends its sizes is cut off first: MXNet crashes over a gradient of nothing that goes
     # back through transpose and swapaxes.
-    small = F.BlockGrad(F.slice_axis(pred, axis=frame.batch_axis, begin=0, end=1))
+    small = F.BlockGrad(F.slice_axis(pred, axis=layout.batch_axis, begin=0, end=1))
     label = F.BlockGrad(label)
     if options.sparse_label:
-        one_class = pixels_like(F, label, small, frame.axis)
+        one_class = pixels_like(F, label, small, layout.axis)
         label = F.reshape_like(label, one_class)
     else:
-        one_class = F.slice_axis(label, axis=frame.axis, begin=0, end=1)
-    resized = _space_first(F, pred, frame)
-    for source, target in zip(_lines(F, small, frame), _lines(F, one_class, frame)):
+        one_class = F.slice_axis(label, axis=layout.axis, begin=0, end=1)
+    resized = _space_first(F, pred, layout)
+    for source, target in zip(_lines(F, small, layout), _lines(F, one_class, layout)):
         matrix = F.BlockGrad(F.cast(_interpolation(F, source, target), dtype))
         # The first axis goes, and what comes of it is the last: after all of them (N, C, ...).
         resized = F.dot(resized, matrix, transpose_a=True)
     flat = (0, -1) if options.sparse_label else (0, 0, -1)
-    label = F.reshape(_ordered(F, label, frame), shape=flat)
+    label = F.reshape(_ordered(F, label, layout), shape=flat)
     if pixel_weight is not None:
         pixel_weight = F.reshape_like(F.BlockGrad(pixel_weight), one_class)
-        pixel_weight = F.reshape(_ordered(F, pixel_weight, frame), shape=(0, -1))
+        pixel_weight = F.reshape(_ordered(F, pixel_weight, layout), shape=(0, -1))
     return Sized(F.reshape(resized, shape=(0, 0, -1)), label, pixel_weight)
 
 
-def to_pred_size(F: Any, array: Any, pred: Any, frame: Frame, dense: bool) -> Any:
+def to_pred_size(F: Any, array: Any, pred: Any, layout: Layout, dense: bool) -> Any:
     """The values of a label, or of pixel weights, that are nearest to the pixels of pred.
 
     Of S values, place i of T takes number floor((i + 1/2) S / T), that at its centre.
 
     array : one value per pixel, without the class axis or with one of size 1; with ``dense`` one
         per class.
-    Returns : pred's shape, but without ``dense`` of size 1 at ``frame.axis``.
+    Returns : pred's shape, but without ``dense`` of size 1 at ``layout.axis``.
     """
     if not dense:
-        pred = F.slice_axis(pred, axis=frame.axis, begin=0, end=1)
+        pred = F.slice_axis(pred, axis=layout.axis, begin=0, end=1)
     array, pred = F.BlockGrad(array), F.BlockGrad(pred)  # see above
     if not dense:
-        array = F.reshape_like(array, pixels_like(F, array, pred, frame.axis))
-    index = _nearest(F, _lines(F, array, frame), _lines(F, pred, frame))
-    pixels = F.reshape(_ordered(F, array, frame), shape=(0, 0, -1))
-    pixels = F.reshape_like(F.take(pixels, index, axis=2), _ordered(F, pred, frame))
-    return _ordered(F, pixels, frame, back=True)
+        array = F.reshape_like(array, pixels_like(F, array, pred, layout.axis))
+    index = _nearest(F, _lines(F, array, layout), _lines(F, pred, layout))
+    pixels = F.reshape(_ordered(F, array, layout), shape=(0, 0, -1))
+    pixels = F.reshape_like(F.take(pixels, index, axis=2), _ordered(F, pred, layout))
+    return _ordered(F, pixels, layout, back=True)
 
 
 def pixels_like(F: Any, array: Any, pred: Any, axis: int) -> Any:
@@ -106,21 +91,21 @@ def pixels_like(F: Any, array: Any, pred: Any, axis: int) -> Any:
     return F.broadcast_like(after, array, lhs_axes=before, rhs_axes=before)
 
 
-def _ordered(F: Any, array: Any, frame: Frame, back: bool = False) -> Any:
+def _ordered(F: Any, array: Any, layout: Layout, back: bool = False) -> Any:
     """(N, C, ...), or ``back`` from that."""
     if back:
-        return _swap(F, _class_axis_back(F, array, frame.axis), 0, frame.batch_axis)
-    return _class_axis_second(F, _swap(F, array, 0, frame.batch_axis), frame.axis)
+        return swapped(F, _class_axis_back(F, array, layout.axis), 0, layout.batch_axis)
+    return _class_axis_second(F, swapped(F, array, 0, layout.batch_axis), layout.axis)
 
 
-def _swap(F: Any, array: Any, one: int, other: int) -> Any:
-    return array if one == other else F.swapaxes(array, dim1=one, dim2=other)
+def _space_axes(layout: Layout) -> int:
+    return layout.ndim - 2 if layout.ndim else SPACE_AXES
 
 
 def _class_axis_second(F: Any, array: Any, axis: int) -> Any:
     """(N, C, ...) of (N, ..., C, ...).  A negative axis swapaxes takes from MXNet 1.6 only."""
     if axis >= 0:
-        return _swap(F, array, 1, axis)
+        return swapped(F, array, 1, axis)
     rows = F.reshape(array, shape=(-1,) + (0,) * -axis, reverse=True)  # (N A, C, ...)
     rows = F.reshape_like(F.swapaxes(rows, dim1=0, dim2=1), F.BlockGrad(array), lhs_begin=1,
                           lhs_end=2, rhs_begin=0, rhs_end=axis)  # (C, N, A ..., ...)
@@ -130,7 +115,7 @@ def _class_axis_second(F: Any, array: Any, axis: int) -> Any:
 def _class_axis_back(F: Any, array: Any, axis: int) -> Any:
     """What :func:`_class_axis_second` came from."""
     if axis >= 0:
-        return _swap(F, array, 1, axis)
+        return swapped(F, array, 1, axis)
     array = F.swapaxes(array, dim1=0, dim2=1)  # (C, N, A ..., ...)
     before = F.BlockGrad(array)
     for each in range(axis + 1, 0):
@@ -143,11 +128,12 @@ def _class_axis_back(F: Any, array: Any, axis: int) -> Any:
                           lhs_end=1, rhs_begin=1, **end)
 
 
-def _space_first(F: Any, array: Any, frame: Frame) -> Any:
-    """(..., N, C) with ``frame.space_axes`` axes of space, the last of size 1 if it has fewer."""
-    array = _ordered(F, array, frame)
-    if frame.ndim:
-        return F.transpose(array, axes=(*range(2, frame.ndim), 0, 1))
+def _space_first(F: Any, array: Any, layout: Layout) -> Any:
+    """(..., N, C) with as many axes of space as _space_axes() says, the last of size 1 if need be.
+    """
+    array = _ordered(F, array, layout)
+    if layout.ndim:
+        return F.transpose(array, axes=(*range(2, layout.ndim), 0, 1))
     # Where the number of axes is not known, they can be turned round, and ones put before them.
     array = F.transpose(F.swapaxes(array, dim1=0, dim2=1))
     # (Not F.ones(shape=...): amp.init() for bfloat16 breaks operators without an input.)
@@ -157,13 +143,13 @@ def _space_first(F: Any, array: Any, frame: Frame) -> Any:
     return F.transpose(array, axes=(*reversed(range(SPACE_AXES)), SPACE_AXES, SPACE_AXES + 1))
 
 
-def _lines(F: Any, array: Any, frame: Frame) -> List[Any]:
+def _lines(F: Any, array: Any, layout: Layout) -> List[Any]:
     """0, 1, 2, ... float64 for each axis of space, as long as it is."""
-    for axis in (frame.axis, frame.batch_axis):
+    for axis in (layout.axis, layout.batch_axis):
         array = F.slice_axis(array, axis=axis, begin=0, end=1)
-    array = _space_first(F, F.cast(array, 'float64'), frame)
+    array = _space_first(F, F.cast(array, 'float64'), layout)
     needed = 'sizes cannot be compared, as resize and DeepSupervision do: use MXNet 1.5 or newer'
-    return [arange_like(F, array, axis, 'float64', needed) for axis in range(frame.space_axes)]
+    return [arange_like(F, array, axis, 'float64', needed) for axis in range(_space_axes(layout))]
 
 
 def _interpolation(F: Any, source: Any, target: Any) -> Any:

@@ -3,8 +3,7 @@ import dataclasses
 from typing import Any, ClassVar, Dict, Optional, Tuple
 
 from . import values
-from .options import FIELDS, DiceOptions, Options, Plan, checked, refuse_unknown
-from .values import Check
+from .options import FIELDS, DiceOptions, Options, option, options_of, refuse_unknown
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False)
@@ -55,53 +54,28 @@ class DiceCEOptions(Options):
     """
 
     dice: DiceOptions = DiceOptions()
-    dice_weight: float = 1.0
-    ce_weight: float = 1.0
-    ce_class_weights: Optional[Tuple[float, ...]] = None
-    label_smoothing: float = 0.0
-    ce_gamma: float = 0.0
-    ce_normalization: str = 'valid'
+    dice_weight: float = option(1.0, values.non_negative)
+    ce_weight: float = option(1.0, values.non_negative)
+    ce_class_weights: Optional[Tuple[float, ...]] = option(None, values.optional_weights)
+    label_smoothing: float = option(0.0, values.fraction(example=0.1))
+    ce_gamma: float = option(0.0, values.non_negative)
+    ce_normalization: str = option('valid', values.one_of('valid', 'pixels'))
 
     INSTEAD: ClassVar[str] = 'options.dice are those of its Dice term alone'
 
     def __init__(self, **fields: Any) -> None:
-        refuse_unknown(fields, {**FIELDS, **CE_FIELDS})
-        dice = {name: fields.pop(name) for name in FIELDS if name in fields}
+        refuse_unknown(fields, KNOWN)
+        dice = {name: value for name, value in fields.items() if name in FIELDS}
         object.__setattr__(self, 'dice', DiceOptions(**dice))
-        for name, value in checked(fields, CE_FIELDS, CHECKS).items():
-            object.__setattr__(self, name, value)
+        self._set(fields)
         _refuse_contradictions(self)
 
     def to_dict(self) -> Dict[str, Any]:
         """Every option by name, those of ``dice`` among them."""
-        return {**self.dice.to_dict(), **{name: getattr(self, name) for name in CE_FIELDS}}
-
-    def resolve(self, num_classes: int) -> Plan:
-        """The plan of the Dice term for predictions of ``num_classes`` channels.
-
-        Raises
-        ------
-        ValueError : as :meth:`DiceOptions.resolve`, and for ``ce_class_weights`` of another length.
-        """
-        plan = self.dice.resolve(num_classes)
-        weights = self.ce_class_weights
-        if weights is not None and len(weights) != num_classes:
-            raise ValueError(f'ce_class_weights must have one number per class of pred, here '
-                             f'{num_classes}; got {len(weights)}')
-        return plan
+        return {**self.dice.to_dict(), **super().to_dict()}
 
 
-CE_FIELDS: Dict[str, Any] = {field.name: field.default
-                             for field in dataclasses.fields(DiceCEOptions)
-                             if field.name != 'dice'}
-CHECKS: Dict[str, Check] = {
-    'dice_weight': values.non_negative,
-    'ce_weight': values.non_negative,
-    'ce_class_weights': values.optional_weights,
-    'label_smoothing': values.fraction,
-    'ce_gamma': values.non_negative,
-    'ce_normalization': values.one_of('valid', 'pixels'),
-}
+KNOWN = (*FIELDS, *(field.name for field in options_of(DiceCEOptions)))
 
 
 def _refuse_contradictions(options: DiceCEOptions) -> None:

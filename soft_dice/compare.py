@@ -8,7 +8,7 @@ import numpy as np
 
 from . import arrays
 from .arrays import CannotRun
-from .options import FIELDS, DiceOptions
+from .options import DiceOptions
 from .pictures import check_plot, draw_gradients
 from .presets import presets
 from .survey import Evaluated, Pair, Survey
@@ -85,10 +85,10 @@ def describe(survey: Survey) -> List[str]:
     remarks = [f'Read as: {kind}; activation {own.activation!r} for every preset'
                + (f'; ignore_label {own.ignore_label}' if own.ignore_label is not None else '')
                + ('; the one channel is the foreground' if survey.classes == 1 else '') + '.']
-    _, pred_sum, label_sum = survey.counts(survey.reading(DiceOptions()))
-    for sample in np.flatnonzero(~np.isfinite(pred_sum).all(axis=1)):
+    counts = survey.counts(survey.reading(DiceOptions()))
+    for sample in np.flatnonzero(~np.isfinite(counts.pred_sum).all(axis=1)):
         remarks.append(f'Sample {sample}: the prediction is not finite, and so is no loss.')
-    for sample, row in enumerate(label_sum):
+    for sample, row in enumerate(counts.label_sum):
         absent = [c for c in range(survey.classes) if row[c] == 0]
         if len(absent) == survey.classes and survey.classes > 1 and survey.read_as.sparse_label:
             remarks.append(f'Sample {sample}: every pixel is ignored.')
@@ -251,6 +251,5 @@ def _as_json(found: Dict[str, Evaluated], options: Dict[str, DiceOptions], remar
         'loss': float(np.mean(each.loss)), 'loss_per_sample': each.loss.tolist(),
         'gradient_norm': each.gradient_norm, 'score': each.score.tolist(),
         'formula': presets[name].formula,
-        'options': {field: value for field, value in options[name].to_dict().items()
-                    if value != FIELDS[field]}} for name, each in _sorted(found)},
+        'options': options[name].changes_from()} for name, each in _sorted(found)},
             'remarks': remarks}

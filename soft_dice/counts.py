@@ -3,37 +3,24 @@
 Everything here is linear in the number of pixels and knows nothing of how counts become a loss.
 Each backward stands beside its forward.
 """
-from typing import Callable, NamedTuple, Tuple
+from typing import Callable, Tuple
 
 import numpy as np
 
 from .inputs import Pixels
 from .options import DiceOptions
+from .sums import Slopes, Sums
+
+PixelsVJP = Callable[[Slopes], np.ndarray]
 
 
-class Counts(NamedTuple):
-    """Sums over the pixels, each (N, C) float64, with m the pixel weight and k the exponent.
-
-    intersection : sum m p g, or sum m (p + g - |p - g|) / 2
-    pred_sum : sum m p^k
-    label_sum : sum m g^k
-    """
-
-    intersection: np.ndarray
-    pred_sum: np.ndarray
-    label_sum: np.ndarray
-
-
-CountsVJP = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-def count(pixels: Pixels, options: DiceOptions) -> Tuple[Counts, CountsVJP]:
-    """Stage 1, and stage 3 as the closure ``vjp``.
+def count(pixels: Pixels, options: DiceOptions) -> Tuple[Sums, PixelsVJP]:
+    """Stage 1 of the Dice term, and stage 3 as the closure ``vjp``.
 
     Returns
     -------
-    counts : Counts
-    vjp : (d_intersection (N, C), d_pred_sum (N, C)) -> d_pred (N, C, P) in pred's dtype
+    counts : Sums, without those of a cross-entropy.
+    vjp : Slopes, (N, C) -> d_pred (N, C, P) in pred's dtype
 
     Raises
     ------
@@ -49,14 +36,14 @@ def count(pixels: Pixels, options: DiceOptions) -> Tuple[Counts, CountsVJP]:
     m = np.ones((1, 1, 1), dtype) if mask is None else mask
 
     overlap, overlap_derivative = overlap_of(p, g, options.overlap)
-    counts = Counts(
+    counts = Sums(
         intersection=np.sum(m * overlap, axis=2, dtype=np.float64),
         pred_sum=np.sum(m * p ** k, axis=2, dtype=np.float64),
         label_sum=np.sum(m * g ** k, axis=2, dtype=np.float64))
 
-    def vjp(d_intersection: np.ndarray, d_pred_sum: np.ndarray) -> np.ndarray:
-        d_intersection = d_intersection.astype(dtype)[:, :, None]
-        d_pred_sum = d_pred_sum.astype(dtype)[:, :, None]
+    def vjp(slopes: Slopes) -> np.ndarray:
+        d_intersection = slopes.intersection.astype(dtype)[:, :, None]
+        d_pred_sum = slopes.pred_sum.astype(dtype)[:, :, None]
         d_p = m * (d_intersection * overlap_derivative + d_pred_sum * k * p ** (k - 1))
         return activate_vjp(p, d_p, options.activation)
 

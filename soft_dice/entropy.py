@@ -3,7 +3,7 @@
 Beside soft_dice.counts, which is that of the Dice term.  Each backward stands by its forward.
 Logarithms of probabilities come from the logits, never from a probability that was rounded.
 """
-from typing import Callable, NamedTuple, Tuple
+from typing import Callable, Tuple
 
 import numpy as np
 
@@ -14,41 +14,29 @@ from .inputs import Pixels
 Array = np.ndarray
 
 
-class EntropySums(NamedTuple):
-    """Sums over pixels and classes, each (N,) float64; :class:`DiceCEOptions` has the formulas.
-
-    loss : E, the weighted losses.
-    weight : W, what they are divided by; it depends on the label alone.
-    """
-
-    loss: Array
-    weight: Array
-
-
 EntropyVJP = Callable[[Array], Array]
 
 
-def count(pixels: Pixels, options: DiceCEOptions) -> Tuple[EntropySums, EntropyVJP]:
-    """E and W, and stage 3 of E as the closure ``vjp``: d_entropy (N,) -> d_pred (N, C, P).
+def count(pixels: Pixels, options: DiceCEOptions) -> Tuple[Array, Array, EntropyVJP]:
+    """E and W, each (N,), and stage 3 of E as the closure ``vjp``: d_E (N,) -> d_pred (N, C, P).
 
-    The options are resolved, so there is a class weight for every class.
+    W is the sum of the weights that E is a sum with; it depends on the label alone.
     """
     z = without_ignored(pixels, options.dice.activation)
     m = _weights(pixels, options)
     label = pixels.label
     g = label if label.ndim == 3 else one_hot(label, z.shape[1], z.dtype)
     if options.dice.activation == 'softmax':
-        loss, d_z = softmax_entropy(z, _smooth(g, options, z.shape[1]), options.ce_gamma)
+        loss, d_z = softmax_entropy(z, _smoothed(g, options, z.shape[1]), options.ce_gamma)
         weight = m * g
     else:
-        loss, d_z = sigmoid_entropy(z, _smooth(g, options, 2), options.ce_gamma)
+        loss, d_z = sigmoid_entropy(z, _smoothed(g, options, 2), options.ce_gamma)
         weight = np.broadcast_to(m, z.shape)
-    sums = EntropySums(_total(m * loss), _total(weight))
 
     def vjp(d_entropy: Array) -> Array:
         return d_z(d_entropy.astype(z.dtype)[:, None, None] * m)
 
-    return sums, vjp
+    return _total(m * loss), _total(weight), vjp
 
 
 def softmax_entropy(z: Array, t: Array, gamma: float) -> Tuple[Array, EntropyVJP]:
@@ -105,7 +93,7 @@ def focal(log_p: Array, q: Array, gamma: float) -> Tuple[Array, Array]:
     return -power * log_p, power * (gamma * np.exp(log_p) * r - 1)
 
 
-def _smooth(g: Array, options: DiceCEOptions, outcomes: int) -> Array:
+def _smoothed(g: Array, options: DiceCEOptions, outcomes: int) -> Array:
     epsilon = options.label_smoothing
     return g if epsilon == 0 else (1 - epsilon) * g + epsilon / outcomes
 

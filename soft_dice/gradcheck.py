@@ -24,14 +24,14 @@ import numpy as np
 
 from .checker.checks import check
 from .checker.findings import Findings
-from .checker.function import Function as LossSubject
-from .checker.function import Loss
+from .checker.function import FunctionSubject, Loss
+from .checker.numeric import (Point, along, element_by_element, largest_element, relative_error,
+                              unit, worst_element)
 from .checker.report import assert_good
 from .checker.subject import Example, Shape
 
 VJP = Callable[[np.ndarray], np.ndarray]
 Function = Callable[[np.ndarray], Tuple[np.ndarray, VJP]]
-Difference = Callable[[np.ndarray], float]
 
 
 class GradcheckResult(NamedTuple):
@@ -55,17 +55,6 @@ class GradcheckResult(NamedTuple):
         return (f'relative error {self.error:.3g} over {self.checked}; worst element {self.worst}: '
                 f'analytic {self.analytic:.9g}, numeric {self.numeric:.9g}'
                 + (f'; {self.note}' if self.note else ''))
-
-
-def relative_error(a: np.ndarray, b: np.ndarray) -> float:
-    """||a - b|| / max(||a||, ||b||); 0 where both are zero, inf where one is not finite."""
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if a.shape != b.shape:
-        raise ValueError(f'a and b must have one shape; got {a.shape} and {b.shape}')
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return float('inf')
-    size = max(np.linalg.norm(a), np.linalg.norm(b))
-    return float(np.linalg.norm(a - b) / size) if size else 0.0
 
 
 def check_gradient(function: Function, x: np.ndarray, upstream: Optional[np.ndarray] = None,
@@ -107,22 +96,22 @@ def check_gradient(function: Function, x: np.ndarray, upstream: Optional[np.ndar
         return GradcheckResult(float('inf'), (0,) * x.ndim, float('nan'), float('nan'), 'vjp',
                                problem)
 
-    def difference(direction: np.ndarray) -> float:
-        def at(t: float) -> float:
-            return float(np.sum(upstream * function(x + t * step * direction)[0]))
-        return (at(-2) - 8 * at(-1) + 8 * at(1) - at(2)) / (12 * step)
+    point = Point(lambda move: float(np.sum(upstream * function(x + move)[0])))
+
+    def derivative(lines: np.ndarray) -> np.ndarray:
+        return point.stencil(lines, step)
 
     if every_element:
-        return _elements(gradient, difference)
+        numeric = element_by_element(derivative, x.shape).reshape(x.shape)
+        worst = largest_element(gradient - numeric)
+        return GradcheckResult(relative_error(gradient, numeric), worst, float(gradient[worst]),
+                               float(numeric[worst]), 'elements')
     lines = rng.choice([-1.0, 1.0], (directions,) + x.shape)
-    analytic = np.array([np.sum(gradient * line) for line in lines])
-    error = relative_error(analytic, np.array([difference(line) for line in lines]))
-    if error <= accept:
-        worst = _index(np.argmax(np.abs(gradient)), x.shape)
-    else:
-        worst = _worst_element(gradient, difference, rng)
+    error = relative_error(along(gradient, lines), derivative(lines))
+    worst = (largest_element(gradient) if error <= accept else
+             worst_element(gradient, derivative, rng))
     return GradcheckResult(error, worst, float(gradient[worst]),
-                           difference(_unit(x.shape, worst)), 'directions')
+                           float(derivative(unit(x.shape, worst))[0]), 'directions')
 
 
 def assert_gradient(result: GradcheckResult, tolerance: float) -> None:
@@ -153,7 +142,8 @@ def check_loss(function: Loss, pred: Shape, label: Shape, input: str = 'raw',
     ------
     ValueError : shapes that contradict each other.
     """
-    return check(LossSubject(function), Example(tuple(pred), tuple(label), input, label_kind), seed)
+    example = Example(tuple(pred), tuple(label), input, label_kind)
+    return check(FunctionSubject(function), example, seed)
 
 
 def assert_loss(function: Loss, *arguments: Any, allow: Iterable[str] = (), **keywords: Any
@@ -177,47 +167,3 @@ def _misbehaviour(vjp: VJP, upstream: np.ndarray, gradient: np.ndarray,
             and np.isfinite(gradient).all():
         return 'the gradient does not scale with upstream: -3 * upstream must give -3 * gradient'
     return ''
-
-
-def _elements(gradient: np.ndarray, difference: Difference) -> GradcheckResult:
-    numeric = np.empty_like(gradient)
-    for index in np.ndindex(*gradient.shape):
-        numeric[index] = difference(_unit(gradient.shape, index))
-    gap = np.abs(gradient - numeric)
-    worst = _index(np.argmax(np.where(np.isfinite(gap), gap, np.inf)), gap.shape)
-    return GradcheckResult(relative_error(gradient, numeric), worst, float(gradient[worst]),
-                           float(numeric[worst]), 'elements')
-
-
-def _worst_element(gradient: np.ndarray, difference: Difference, rng: np.random.RandomState
-                   ) -> Tuple[int, ...]:
-    """Descend into the half of the elements that disagrees more, until one is left."""
-    candidates = np.arange(gradient.size)
-    while len(candidates) > 1:
-        halves = np.array_split(candidates, 2)
-        gaps = [_gap(half, gradient, difference, rng) for half in halves]
-        candidates = halves[int(gaps[1] > gaps[0])]
-    return _index(candidates[0], gradient.shape)
-
-
-def _gap(elements: np.ndarray, gradient: np.ndarray, difference: Difference,
-         rng: np.random.RandomState, tries: int = 3) -> float:
-    """How far analytic and numeric derivative are apart over some elements."""
-    total = 0.0
-    for _ in range(tries):
-        line = np.zeros(gradient.size)
-        line[elements] = rng.choice([-1.0, 1.0], len(elements))
-        line = line.reshape(gradient.shape)
-        gap = np.sum(gradient * line) - difference(line)
-        total += gap ** 2 if np.isfinite(gap) else np.inf
-    return total
-
-
-def _index(flat: Any, shape: Tuple[int, ...]) -> Tuple[int, ...]:
-    return tuple(int(i) for i in np.unravel_index(flat, shape))
-
-
-def _unit(shape: Tuple[int, ...], index: Tuple[int, ...]) -> np.ndarray:
-    unit = np.zeros(shape)
-    unit[index] = 1.0
-    return unit

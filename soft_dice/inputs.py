@@ -14,8 +14,16 @@ Shape = Tuple[int, ...]
 HALF_EXACT = 2048  # float16 holds every whole number up to here
 
 
+class Batch(NamedTuple):
+    """The arrays of a caller, whose dtypes and shapes belong together; see :func:`check_batch`."""
+
+    pred: np.ndarray
+    label: np.ndarray
+    pixel_weight: Optional[np.ndarray]
+
+
 class Pixels(NamedTuple):
-    """One checked batch.
+    """One checked batch in the form of the stages.
 
     pred : (N, C, P) float32 or float64, before the activation.
     label : (N, P) integers, -1 where ignored; or (N, C, P) dense in pred's dtype, 0 where ignored.
@@ -27,15 +35,14 @@ class Pixels(NamedTuple):
     mask: Optional[np.ndarray]
 
 
-def prepare(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
-            pixel_weight: Optional[np.ndarray] = None) -> Pixels:
-    """Check a batch against the options and bring it into (N, C, P) form.
+def prepare(batch: Batch, options: DiceOptions) -> Pixels:
+    """Check the values of a batch and bring it into (N, C, P) form.
 
     Raises
     ------
-    ValueError : shapes, dtypes or values outside what :func:`soft_dice.soft_dice_loss` documents.
+    ValueError : values outside what :func:`soft_dice.soft_dice_loss` documents.
     """
-    pred, label, pixel_weight = check_batch(pred, label, options, pixel_weight)
+    pred, label, pixel_weight = batch
     axis = options.axis % pred.ndim
     if options.sparse_label:
         flat_label, valid = _index_label(label.reshape(len(label), -1), pred.shape[axis],
@@ -53,8 +60,7 @@ def prepare(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
 
 
 def check_batch(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
-                pixel_weight: Optional[np.ndarray] = None
-                ) -> Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]:
+                pixel_weight: Optional[np.ndarray] = None) -> Batch:
     """The three as arrays whose dtypes and shapes belong together; values are not looked at.
 
     Raises
@@ -69,7 +75,7 @@ def check_batch(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
     if shape != pred.shape:
         raise ValueError(f'pred must be resized before, to {shape}; got {pred.shape}')
     check_label_dtype(options, label.dtype, pred.shape[options.axis])
-    return pred, label, pixel_weight
+    return Batch(pred, label, pixel_weight)
 
 
 def check_label_dtype(options: DiceOptions, dtype: np.dtype, num_classes: int) -> None:

@@ -3,11 +3,14 @@ from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
-from .inputs import check_out
-from .options import DiceOptions, require
+from . import ops
+from .inputs import check_batch, check_out
+from .options import DiceOptions, Options, require
+from .plan import Plan, resolve
 from .resize import at_label_size
-from .score import loss_from_counts, score_from_counts
+from .score import Evaluation, stage_two
 from .stages import count
+from .sums import Slopes, Sums
 
 Upstream = Union[float, np.ndarray]
 
@@ -60,7 +63,7 @@ def soft_dice_loss(pred: np.ndarray, label: np.ndarray, options: DiceOptions = D
     Milletari, Navab, Ahmadi: V-Net, 3DV 2016; Drozdzal et al.: The Importance of Skip Connections
     in Biomedical Image Segmentation, 2016.
     """
-    return evaluate(pred, label, options, pixel_weight).loss
+    return evaluate(pred, label, require(options, DiceOptions), pixel_weight).loss
 
 
 def soft_dice_loss_vjp(pred: np.ndarray, label: np.ndarray, options: DiceOptions = DiceOptions(),
@@ -83,7 +86,7 @@ def soft_dice_loss_vjp(pred: np.ndarray, label: np.ndarray, options: DiceOptions
     >>> gradient.shape
     (1, 2, 4)
     """
-    result = evaluate(pred, label, options, pixel_weight)
+    result = evaluate(pred, label, require(options, DiceOptions), pixel_weight)
     return result.loss, result.vjp
 
 
@@ -97,24 +100,46 @@ def soft_dice_score(pred: np.ndarray, label: np.ndarray, options: DiceOptions = 
     -------
     (N, K counted classes) float64, K = C by default; (N, 1) with ``pool_classes``.
     """
-    return evaluate(pred, label, options, pixel_weight).score
+    return evaluate(pred, label, require(options, DiceOptions), pixel_weight).score
 
 
 @at_label_size
-def evaluate(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
+def evaluate(pred: np.ndarray, label: np.ndarray, options: Options,
              pixel_weight: Optional[np.ndarray]) -> DiceResult:
-    """Stages 1 and 2 now, and stage 3 as the closure ``vjp``."""
-    require(options, DiceOptions)
-    counts, pixels_vjp = count(pred, label, options, pixel_weight)
-    plan = options.resolve(counts.pred_sum.shape[1])
-    loss, counts_vjp = loss_from_counts(counts, plan)
+    """Stages 1 and 2 now, and stage 3 as the closure ``vjp``, for options of either kind."""
+    batch = check_batch(pred, label, options.dice, pixel_weight)
+    plan = resolve(options, batch.pred.shape[options.dice.axis])
+    sums, sums_vjp = count(batch, plan)
+    found = score_sums(sums, plan)
 
     def vjp(upstream: np.ndarray, out: Optional[np.ndarray]) -> np.ndarray:
-        d_counts = counts_vjp(upstream)
-        return pixels_vjp(d_counts.intersection, d_counts.pred_sum, out)
+        return sums_vjp(times(upstream, found.slopes, plan), out)
 
-    return DiceResult(loss, score_from_counts(counts, plan),
-                      checked_vjp(vjp, loss.shape, np.shape(pred)))
+    return DiceResult(found.loss, found.score, checked_vjp(vjp, found.loss.shape, batch.pred.shape))
+
+
+def score_sums(sums: Sums, plan: Plan) -> Evaluation:
+    """Stage 2 of the sums of all classes; a pooled score is (N, 1), and slopes are (N, K)."""
+    tp, pred_sum, label_sum = (each[:, list(plan.counted)] for each in sums[:3])
+    found = stage_two(ops, Sums(tp, pred_sum, label_sum, sums.entropy, sums.entropy_norm), plan)
+    return found._replace(score=found.score.reshape(len(found.loss), -1))
+
+
+def times(upstream: np.ndarray, slopes: Slopes, plan: Plan) -> Slopes:
+    """The derivatives of sum(upstream * loss) with respect to the sums of all classes.
+
+    upstream : of the loss's shape, (N,) or (N, K).
+    """
+    if plan.dice.batch_dice:  # every sample's loss depends on all samples' sums
+        upstream = np.broadcast_to(upstream.sum(axis=0), upstream.shape)
+
+    def of_all(slope: np.ndarray) -> np.ndarray:
+        derivative = np.zeros((len(slope), plan.num_classes))  # 0 for a class that does not count
+        derivative[:, list(plan.counted)] = upstream.reshape(len(slope), -1) * slope
+        return derivative
+
+    return Slopes(of_all(slopes.intersection), of_all(slopes.pred_sum),
+                  None if slopes.entropy is None else upstream * slopes.entropy)
 
 
 def checked_vjp(vjp: Callable[[np.ndarray, Optional[np.ndarray]], np.ndarray],

@@ -7,22 +7,18 @@ there.  Counts are whole numbers, which add up over batches and workers without 
 import dataclasses
 import math
 import numbers
-from typing import Any, Dict, Iterable, List, Optional, Union
+from typing import Iterable, List, Optional
 
 import numpy as np
 
 from .counts import one_hot, without_ignored
 from .inputs import check_batch, check_label, check_shapes, floating, prepare, restore
-from .options import FIELDS, DiceOptions, Plan
+from .metric_options import (Empty, MetricOptions, check_beta, check_empty, check_threshold,
+                             refuse_threshold)
+from .options import DiceOptions
+from .plan import Plan, resolve
 from .resize import resize
 from .stages import count
-
-Empty = Union[str, int]
-
-# The options that say how to read prediction and label; the others are the loss's.
-READING = ('activation', 'sparse_label', 'axis', 'classes', 'include_background', 'ignore_label',
-           'resize')
-EMPTY: Dict[Any, float] = {'nan': math.nan, 0: 0.0, 1: 1.0}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,13 +97,13 @@ class HardCounts:
         ------
         ValueError : beta or empty outside of that.
         """
-        _beta(beta)
-        _empty(empty)
+        check_beta('beta', beta)
+        check_empty('empty', empty)
         weight = beta ** 2
         twice_tp = (1 + weight) * self.tp
         nothing = self.tp + self.fp + self.fn == 0
         denominator = np.where(nothing, 1, twice_tp + self.fp + weight * self.fn)
-        return np.where(nothing, EMPTY[empty], twice_tp / denominator)
+        return np.where(nothing, float(empty), twice_tp / denominator)
 
     def per_class(self, beta: float = 1.0, empty: Empty = 'nan') -> np.ndarray:
         """Mean over the rows, (K,), without those that are NaN; NaN where all are."""
@@ -157,18 +153,18 @@ def hard_counts(pred: np.ndarray, label: np.ndarray, options: DiceOptions = Dice
     >>> counts.tp.tolist(), counts.dice().round(3).tolist()
     ([[1, 1]], [[0.667, 0.667]])
     """
-    _threshold(threshold)
+    check_threshold('threshold', threshold)
     if num_classes is not None:
-        _no_threshold(threshold)
+        refuse_threshold(threshold)
         return _count_decided(np.asarray(pred), np.asarray(label), num_classes, options)
     if options.resize is not None:
         pred = floating(pred)
         pred, _ = resize(pred, check_shapes(options, pred.shape, np.shape(label)))
     pred, label, _ = check_batch(pred, label, options)
-    plan = options.resolve(pred.shape[options.axis])
+    plan = resolve(options, pred.shape[options.axis])
     _refuse_nan(pred, label, options)
     if takes_highest(options, plan.num_classes):
-        _no_threshold(threshold)
+        refuse_threshold(threshold)
         hard = _highest(pred, options.axis)
     else:
         hard = _above(pred, _logit(threshold) if options.activation == 'sigmoid' else threshold)
@@ -203,87 +199,31 @@ def hard_dice(pred: np.ndarray, label: np.ndarray, num_classes: Optional[int] = 
 
     Raises
     ------
-    ValueError : as :func:`hard_counts`.
+    ValueError : as :func:`hard_counts`, and a value outside its range.
+    TypeError : ``options`` that are no DiceOptions.
 
     Examples
     --------
     >>> hard_dice(np.array([[0, 1, 1]]), np.array([[0, 1, 0]]), num_classes=3)
     array([0.66666667, 0.66666667,        nan])
     """
-    rules = HardRules(_on_top(options, ignore_label), threshold, beta, empty, per_image)
-    counts = hard_counts(pred, label, rules.options, threshold, num_classes)
+    ignoring = {} if ignore_label is None else {'ignore_label': ignore_label}
+    asked = MetricOptions.of_loss(options, threshold=threshold, beta=beta, empty=empty,
+                                  per_image=per_image, **ignoring)
+    counts = hard_counts(pred, label, asked.dice, threshold, num_classes)
     return (counts if per_image else counts.total()).dice(beta, empty)[() if per_image else 0]
 
 
-@dataclasses.dataclass(frozen=True)
-class HardRules:
-    """What a metric of either plugin is told: how to decide, count and average.
-
-    options : DiceOptions, of which only what READING names is kept.
-    threshold, beta, empty, per_image : as :func:`hard_dice`.
-    """
-
-    options: DiceOptions = DiceOptions()
-    threshold: float = 0.5
-    beta: float = 1.0
-    empty: Empty = 'nan'
-    per_image: bool = False
-
-    def __post_init__(self) -> None:
-        reading = {name: getattr(self.options, name) for name in READING}
-        object.__setattr__(self, 'options', DiceOptions(**reading))
-        _threshold(self.threshold)
-        if self.options.activation == 'softmax':
-            _no_threshold(self.threshold)
-        _beta(self.beta)
-        _empty(self.empty)
-        if not isinstance(self.per_image, bool):
-            raise ValueError('per_image must be True or False (true or false in JSON); got '
-                             f'{self.per_image!r}')
-
-    @classmethod
-    def from_names(cls, options: Optional[DiceOptions] = None, **names: Any) -> 'HardRules':
-        """From keywords: the rules' own, and options on top of ``options``.
-
-        Raises
-        ------
-        TypeError : a name that is neither, or an option that only a loss has.
-        """
-        own = {name: names.pop(name) for name in RULES if name in names}
-        known = ', '.join(READING + RULES)
-        for name in names:
-            if name not in READING:
-                what = (f'{name} is an option of the loss alone' if name in FIELDS
-                        else f'unknown option {name!r}')
-                raise TypeError(f'{what}; the hard Dice takes {known}')
-        return cls((options or DiceOptions()).replace(**names), **own)
-
-    def to_names(self) -> Dict[str, Any]:
-        """What :meth:`from_names` reads back, without defaults; for JSON."""
-        default = HardRules()
-        names = {name: getattr(self, name) for name in RULES
-                 if getattr(self, name) != getattr(default, name)}
-        names.update((name, getattr(self.options, name)) for name in READING
-                     if getattr(self.options, name) != FIELDS[name])
-        return names
-
-    def count(self, pred: np.ndarray, label: np.ndarray) -> HardCounts:
-        return hard_counts(pred, label, self.options, self.threshold)
-
-
-RULES = tuple(field.name for field in dataclasses.fields(HardRules) if field.name != 'options')
-
-
 class Tally:
-    """Counts that come in over batches and workers, and what they say by the rules."""
+    """Counts that come in over batches and workers, and what they say by the options."""
 
-    def __init__(self, rules: HardRules) -> None:
-        self.rules = rules
+    def __init__(self, options: MetricOptions) -> None:
+        self.options = options
         self._parts: List[HardCounts] = []
 
     def add(self, counts: HardCounts) -> None:
         """Raises ValueError for counts of another number of classes; they are then not added."""
-        if self.rules.per_image:
+        if self.options.per_image:
             HardCounts.join([*self._parts[:1], counts])  # now rather than when they are read
             self._parts.append(counts)
         else:
@@ -299,8 +239,8 @@ class Tally:
     def per_class(self) -> np.ndarray:
         """(K,), empty before the first."""
         counts = self.counts
-        return np.zeros(0) if counts is None else counts.per_class(self.rules.beta,
-                                                                   self.rules.empty)
+        return np.zeros(0) if counts is None else counts.per_class(self.options.beta,
+                                                                   self.options.empty)
 
     def mean(self) -> float:
         """NaN before the first."""
@@ -339,7 +279,8 @@ def _decide_label(label: np.ndarray, options: DiceOptions, threshold: float) -> 
 def _refuse_nan(pred: np.ndarray, label: np.ndarray, options: DiceOptions) -> None:
     if not np.isnan(pred).any():
         return
-    bad = np.isnan(without_ignored(prepare(pred, label, options), options.activation))
+    pixels = prepare(check_batch(pred, label, options), options)
+    bad = np.isnan(without_ignored(pixels, options.activation))
     if bad.any():
         sample, index, pixel = (int(i) for i in np.argwhere(bad)[0])
         raise ValueError('pred must be a number where it counts, for example 0.5, as NaN decides '
@@ -351,11 +292,10 @@ def _refuse_nan(pred: np.ndarray, label: np.ndarray, options: DiceOptions) -> No
 
 def _count(hard: np.ndarray, label: np.ndarray, plan: Plan) -> HardCounts:
     """Stage 1 of zeros and ones.  The sums are whole numbers, far below where float64 has gaps."""
-    options = plan.options
-    counts, _ = count(hard, label, DiceOptions(
-        activation='none', sparse_label=options.sparse_label, axis=options.axis,
-        ignore_label=options.ignore_label))
-    tp, predicted, labelled = (each[:, list(plan.counted)].astype(np.int64) for each in counts)
+    reading = DiceOptions(activation='none', sparse_label=plan.dice.sparse_label,
+                          axis=plan.dice.axis, ignore_label=plan.dice.ignore_label)
+    sums, _ = count(check_batch(hard, label, reading), resolve(reading, plan.num_classes))
+    tp, predicted, labelled = (each[:, list(plan.counted)].astype(np.int64) for each in sums[:3])
     return HardCounts(tp, predicted - tp, labelled - tp)
 
 
@@ -379,7 +319,7 @@ def _count_decided(pred: np.ndarray, label: np.ndarray, num_classes: int, option
         raise ValueError(f'pred must hold whole numbers in [0, {num_classes}); '
                          f'got {pred[~good][0]}')
     hard = one_hot(pred, int(num_classes), np.dtype(np.float32))
-    return _count(hard, label, reading.resolve(int(num_classes)))
+    return _count(hard, label, resolve(reading, int(num_classes)))
 
 
 def _mean_of_known(values: np.ndarray) -> np.ndarray:
@@ -387,39 +327,3 @@ def _mean_of_known(values: np.ndarray) -> np.ndarray:
     known = ~np.isnan(values)
     total = np.where(known, values, 0).sum(axis=0)
     return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
-
-
-# --- one value at a time -------------------------------------------------------------------------
-
-def _on_top(options: Optional[DiceOptions], ignore_label: Optional[int]) -> DiceOptions:
-    options = options or DiceOptions()
-    return options if ignore_label is None else options.replace(ignore_label=ignore_label)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _threshold(value: Any) -> None:
-    if not _is_number(value) or not 0 <= value < 1:
-        raise ValueError(f'threshold must be a number in [0, 1), for example 0.5; got {value!r}')
-
-
-def _no_threshold(value: float) -> None:
-    """Refuse one other than the default where none is used."""
-    if value != HardRules.threshold:
-        raise ValueError(f'threshold={value} has no meaning where each pixel is of one class: '
-                         "leave it out, or use activation='sigmoid' (or 'none' with a dense "
-                         'label)')
-
-
-def _beta(value: Any) -> None:
-    if not _is_number(value) or not 0.001 <= value <= 1000:
-        raise ValueError('beta of F-beta must be a number in [0.001, 1000], for example 1, which '
-                         f'is Dice; got {value!r}')
-
-
-def _empty(value: Any) -> None:
-    if isinstance(value, bool) or value not in ('nan', 0, 1):
-        raise ValueError("empty, what a class gives that is neither predicted nor labelled, must "
-                         f"be 'nan', 0 or 1; got {value!r}")

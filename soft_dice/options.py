@@ -1,27 +1,41 @@
 """DiceOptions: every choice a Dice loss of this family makes, in one frozen object.
 
 Both plugins take these options and add none of their own about the loss.  An options object is
-checked when it is made; what depends on the number of classes is checked by :meth:`resolve`, which
-turns the options into a :class:`Plan`: the same choices with every class spelled out.
+checked when it is made; what depends on the number of classes is checked by soft_dice.plan.
 """
-import ast
 import dataclasses
 import json
-from typing import Any, ClassVar, Dict, List, Optional, Tuple, Type, TypeVar, Union
+from typing import Any, ClassVar, Collection, Dict, List, Optional, Tuple, Type, TypeVar, Union
 
-from . import values
+from . import published, values
+from .param_str import parse_param_str
 from .values import Check, Numbers
 
 AnyOptions = TypeVar('AnyOptions', bound='Options')
 
 
+def option(default: Any, check: Check) -> Any:
+    """A field of an options class: its default, and the check of any other value."""
+    return dataclasses.field(default=default, metadata={'check': check})
+
+
+@dataclasses.dataclass(frozen=True, init=False, repr=False)
 class Options:
-    """What the options of every loss can do; a subclass names them, checks them and is frozen.
+    """What the options of every loss and metric can do.
+
+    A subclass is a frozen dataclass whose fields are made by :func:`option`; it refuses unknown
+    names, calls :meth:`_set`, and refuses options that contradict each other.
 
     INSTEAD : what to do with these where another kind of options is wanted.
     """
 
     INSTEAD: ClassVar[str] = ''
+
+    def _set(self, fields: Dict[str, Any]) -> None:
+        """Check and set every option of this class; one that is not in ``fields`` is default."""
+        for field in options_of(type(self)):
+            value = field.metadata['check'](field.name, fields.get(field.name, field.default))
+            object.__setattr__(self, field.name, value)
 
     @property
     def dice(self) -> 'DiceOptions':
@@ -29,18 +43,19 @@ class Options:
         raise NotImplementedError
 
     def to_dict(self) -> Dict[str, Any]:
-        """Every option by name; from these the same options can be made again."""
-        raise NotImplementedError
+        """Every option by name, which :meth:`from_dict` reads back."""
+        return {field.name: getattr(self, field.name) for field in options_of(type(self))}
 
-    def resolve(self, num_classes: int) -> 'Plan':
-        """The plan of the Dice term for predictions of ``num_classes`` channels."""
-        raise NotImplementedError
+    def changes_from(self, start: Optional['Options'] = None) -> Dict[str, Any]:
+        """The options by name that differ from those of ``start``, or else from the defaults;
+        ``start.replace(**changes)`` are these options.
+        """
+        usual = (type(self)() if start is None else start).to_dict()
+        return {name: value for name, value in self.to_dict().items() if value != usual[name]}
 
     def changed(self) -> List[str]:
         """'name=value' of every option that is not the default."""
-        defaults = type(self)().to_dict()
-        return [f'{name}={value!r}' for name, value in self.to_dict().items()
-                if value != defaults[name]]
+        return [f'{name}={value!r}' for name, value in self.changes_from().items()]
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({", ".join(self.changed())})'
@@ -65,11 +80,27 @@ class Options:
         ValueError : text that is neither, that names an option twice, or an unknown preset.
         TypeError : unknown option.
         """
-        fields = parse_param_str(text)
-        if 'preset' not in fields:
-            return cls(**fields)
-        from .presets import preset  # which is made of DiceOptions
-        return cls(**{**preset(fields.pop('preset')).to_dict(), **fields})
+        return cls.from_dict(parse_param_str(text))
+
+    @classmethod
+    def from_dict(cls: Type[AnyOptions], fields: Dict[str, Any]) -> AnyOptions:
+        """Options by name, among them perhaps "preset"; as :meth:`from_param_str`."""
+        given = dict(fields)
+        start = {}
+        if 'preset' in given:
+            name = published.known(given.pop('preset'))
+            start = cls._from_loss(published.PUBLISHED[name].fields)
+        return cls(**{**start, **given})
+
+    @classmethod
+    def _from_loss(cls, fields: Dict[str, Any]) -> Dict[str, Any]:
+        """Those of a Dice loss's options that are options here, too."""
+        return fields
+
+
+def options_of(kind: Type[Options]) -> List[Any]:
+    """The dataclass's fields that are options."""
+    return [field for field in dataclasses.fields(kind) if 'check' in field.metadata]
 
 
 def require(options: Any, kind: Type[AnyOptions]) -> AnyOptions:
@@ -86,22 +117,8 @@ def require(options: Any, kind: Type[AnyOptions]) -> AnyOptions:
                     f'{kind.__name__}(smooth=1.0); got {type(options).__name__}{instead}')
 
 
-def checked(fields: Dict[str, Any], defaults: Dict[str, Any], checks: Dict[str, Check]
-            ) -> Dict[str, Any]:
-    """A checked value for every name in ``defaults``.
-
-    Raises
-    ------
-    TypeError : a name in ``fields`` that is not there.
-    ValueError : as the check says.
-    """
-    refuse_unknown(fields, defaults)
-    return {name: checks[name](name, fields.get(name, default))
-            for name, default in defaults.items()}
-
-
-def refuse_unknown(fields: Dict[str, Any], known: Dict[str, Any]) -> None:
-    unknown = sorted(set(fields) - set(known))
+def refuse_unknown(fields: Dict[str, Any], known: Collection[str]) -> None:
+    unknown = sorted(set(fields).difference(known))
     if unknown:
         raise TypeError(f'unknown option {unknown[0]!r}; the options are {", ".join(known)}')
 
@@ -167,33 +184,34 @@ class DiceOptions(Options):
     1.0
     """
 
-    activation: str = 'softmax'
-    sparse_label: bool = True
-    axis: int = 1
-    classes: Optional[Tuple[int, ...]] = None
-    include_background: bool = True
-    ignore_label: Optional[int] = None
-    batch_dice: bool = False
-    alpha: float = 0.5
-    beta: float = 0.5
-    exponent: float = 1.0
-    overlap: str = 'product'
-    smooth: Numbers = 1e-5
-    smooth_dr: Optional[Numbers] = None
-    class_weights: Union[None, str, Tuple[float, ...]] = None
-    pool_classes: bool = False
-    weight_normalization: str = 'classes'
-    class_reduction: str = 'mean'
-    absent: str = 'count'
-    form: str = 'one_minus'
-    gamma: float = 1.0
-    resize: Optional[str] = None
+    activation: str = option('softmax', values.one_of('softmax', 'sigmoid', 'none'))
+    sparse_label: bool = option(True, values.flag)
+    axis: int = option(1, values.integer)
+    classes: Optional[Tuple[int, ...]] = option(None, values.classes)
+    include_background: bool = option(True, values.flag)
+    ignore_label: Optional[int] = option(None, values.optional_integer)
+    batch_dice: bool = option(False, values.flag)
+    alpha: float = option(0.5, values.non_negative)
+    beta: float = option(0.5, values.non_negative)
+    exponent: float = option(1.0, values.exponent)
+    overlap: str = option('product', values.one_of('product', 'l1'))
+    smooth: Numbers = option(1e-5, values.number_or_list)
+    smooth_dr: Optional[Numbers] = option(None, values.optional_number_or_list)
+    class_weights: Union[None, str, Tuple[float, ...]] = option(
+        None, values.fixed_or_automatic_weights)
+    pool_classes: bool = option(False, values.flag)
+    weight_normalization: str = option('classes', values.one_of('classes', 'weights', 'score'))
+    class_reduction: str = option('mean', values.one_of('mean', 'sum', 'none'))
+    absent: str = option('count', values.one_of('count', 'zero', 'skip'))
+    form: str = option('one_minus', values.one_of('one_minus', 'negative', 'log', 'log_cosh'))
+    gamma: float = option(1.0, values.positive)
+    resize: Optional[str] = option(None, values.one_of(None, 'bilinear'))
 
     INSTEAD: ClassVar[str] = 'DiceCEOptions(**options.to_dict()) adds a cross-entropy to them'
 
     def __init__(self, **fields: Any) -> None:
-        for name, value in checked(fields, FIELDS, CHECKS).items():
-            object.__setattr__(self, name, value)
+        refuse_unknown(fields, FIELDS)
+        self._set(fields)
         _refuse_contradictions(self)
 
     @property
@@ -201,112 +219,12 @@ class DiceOptions(Options):
         """These options, which are of a Dice term alone."""
         return self
 
-    def to_dict(self) -> Dict[str, Any]:
-        return {name: getattr(self, name) for name in FIELDS}
-
-    def resolve(self, num_classes: int) -> 'Plan':
-        """These options for predictions of ``num_classes`` channels.
-
-        Raises
-        ------
-        ValueError : a class that is not there, a list of the wrong length, no class left to count,
-            or an activation that makes no sense for this number of classes.
-        """
-        _refuse_activation(self, num_classes)
-        counted = _counted_classes(self, num_classes)
-        return Plan(
-            options=self, num_classes=num_classes, counted=counted,
-            smooth=_per_class('smooth', self.smooth, counted),
-            smooth_dr=_per_class('smooth_dr', self.denominator_smooth, counted),
-            fixed_weights=_fixed_weights(self.class_weights, num_classes, counted))
-
     @property
     def denominator_smooth(self) -> Numbers:
         return self.smooth if self.smooth_dr is None else self.smooth_dr
 
-    @property
-    def automatic_weights(self) -> bool:
-        """Whether the class weights come from the label."""
-        return isinstance(self.class_weights, str)
 
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """DiceOptions for a known number of classes: K counted classes out of C.
-
-    counted : indices of the counted classes, (K,).
-    smooth, smooth_dr : one number per counted class, (K,).
-    fixed_weights : one number per counted class, (K,); ones where weights are automatic.
-    """
-
-    options: DiceOptions
-    num_classes: int
-    counted: Tuple[int, ...]
-    smooth: Tuple[float, ...]
-    smooth_dr: Tuple[float, ...]
-    fixed_weights: Tuple[float, ...]
-
-
-FIELDS: Dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DiceOptions)}
-CHECKS: Dict[str, Check] = {
-    'activation': values.one_of('softmax', 'sigmoid', 'none'),
-    'sparse_label': values.flag,
-    'axis': values.integer,
-    'classes': values.classes,
-    'include_background': values.flag,
-    'ignore_label': values.optional_integer,
-    'batch_dice': values.flag,
-    'alpha': values.non_negative,
-    'beta': values.non_negative,
-    'exponent': values.exponent,
-    'overlap': values.one_of('product', 'l1'),
-    'smooth': values.number_or_list,
-    'smooth_dr': values.optional_number_or_list,
-    'class_weights': values.class_weights,
-    'pool_classes': values.flag,
-    'weight_normalization': values.one_of('classes', 'weights', 'score'),
-    'class_reduction': values.one_of('mean', 'sum', 'none'),
-    'absent': values.one_of('count', 'zero', 'skip'),
-    'form': values.one_of('one_minus', 'negative', 'log', 'log_cosh'),
-    'gamma': values.positive,
-    'resize': values.one_of(None, 'bilinear'),
-}
-
-
-def parse_param_str(text: str) -> Dict[str, Any]:
-    """The dict that a param_str holds, unchecked but for its form."""
-    if not text.strip():
-        return {}
-    example = 'for example {"ignore_label": 255, "smooth": 1.0}'
-    try:
-        value = json.loads(text, object_pairs_hook=_refuse_duplicates)
-    except (json.JSONDecodeError, RecursionError):
-        try:
-            tree = ast.parse(text.strip(), mode='eval').body
-            value = ast.literal_eval(tree)
-            if isinstance(tree, ast.Dict):
-                _refuse_duplicates([(ast.literal_eval(key), None) for key in tree.keys if key])
-        except _Duplicate:
-            raise
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            raise ValueError('param_str must be a JSON object or a Python dict literal, '
-                             f'{example}; got {text!r}') from None
-    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-        raise ValueError(f'param_str must hold named options, {example}; got {text!r}')
-    return value
-
-
-class _Duplicate(ValueError):
-    """An option named twice."""
-
-
-def _refuse_duplicates(pairs: Any) -> Dict[str, Any]:
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise _Duplicate(f'param_str must name an option once; got {name!r} '
-                             f'{names.count(name)} times')
-    return dict(pairs)
+FIELDS: Dict[str, Any] = {field.name: field.default for field in options_of(DiceOptions)}
 
 
 # --- options that contradict each other ----------------------------------------------------------
@@ -349,58 +267,3 @@ def _refuse_contradictions(options: DiceOptions) -> None:
     for broken, message in rules:
         if broken:
             raise ValueError(message)
-
-
-def _refuse_activation(options: DiceOptions, num_classes: int) -> None:
-    if num_classes < 1:
-        raise ValueError(f'pred must have at least one class; got {num_classes}')
-    if options.activation == 'softmax' and num_classes == 1:
-        raise ValueError("activation='softmax' over one class is always 1; for a binary prediction "
-                         "of one channel use activation='sigmoid'")
-    if options.activation == 'sigmoid' and options.sparse_label and num_classes > 1:
-        raise ValueError("activation='sigmoid' with index labels needs a prediction of one "
-                         "channel; use activation='softmax', or sparse_label=False with a label "
-                         f'per class; got {num_classes} classes')
-
-
-def _counted_classes(options: DiceOptions, num_classes: int) -> Tuple[int, ...]:
-    named = range(num_classes) if options.classes is None else options.classes
-    for index in named:
-        if not -num_classes <= index < num_classes:
-            raise ValueError(f'classes must lie in [-{num_classes}, {num_classes}) for a '
-                             f'prediction of {num_classes} classes; got {index}')
-    counted = tuple(index % num_classes for index in named)
-    if len(set(counted)) < len(counted):
-        raise ValueError(f'classes must name each class once; for {num_classes} classes '
-                         f'{options.classes} names one twice')
-    if not options.include_background:
-        if options.classes is not None and 0 in counted:
-            raise ValueError('include_background=False drops class 0, but for '
-                             f'{num_classes} classes classes={options.classes} names it')
-        counted = tuple(index for index in counted if index != 0)
-    if not counted:
-        raise ValueError('include_background=False leaves no class of a prediction of one class')
-    return counted
-
-
-def _per_class(name: str, value: Numbers, counted: Tuple[int, ...]) -> Tuple[float, ...]:
-    if not isinstance(value, tuple):
-        return (value,) * len(counted)
-    if len(value) != len(counted):
-        raise ValueError(f'{name} must be a number or one per counted class, here '
-                         f'{len(counted)}; got {len(value)}')
-    return value
-
-
-def _fixed_weights(weights: Union[None, str, Tuple[float, ...]], num_classes: int,
-                   counted: Tuple[int, ...]) -> Tuple[float, ...]:
-    if weights is None or isinstance(weights, str):
-        return (1.0,) * len(counted)
-    if len(weights) != num_classes:
-        raise ValueError(f'class_weights must have one number per class of pred, here '
-                         f'{num_classes} (dropped classes included); got {len(weights)}')
-    kept = tuple(weights[index] for index in counted)
-    if not any(kept):
-        raise ValueError('class_weights must be above 0 for a class that counts; got '
-                         f'{weights} with counted classes {counted}')
-    return kept

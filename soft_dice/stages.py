@@ -8,82 +8,54 @@ from typing import Callable, Optional, Tuple
 import numpy as np
 
 from . import counts, entropy, native
-from .ce_options import DiceCEOptions
-from .counts import Counts
-from .entropy import EntropySums
-from .inputs import check_batch, prepare, restore
-from .options import DiceOptions
+from .inputs import Batch, prepare, restore
+from .plan import Plan
+from .sums import Slopes, Sums
 
-PixelsVJP = Callable[..., np.ndarray]
+SumsVJP = Callable[..., np.ndarray]
 
 
-def count(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
-          pixel_weight: Optional[np.ndarray] = None) -> Tuple[Counts, PixelsVJP]:
+def count(batch: Batch, plan: Plan) -> Tuple[Sums, SumsVJP]:
     """Stage 1, and stage 3 as the closure ``vjp``.
 
     Returns
     -------
-    counts : Counts
-    vjp : (d_intersection (N, C), d_pred_sum (N, C), out=None) -> d_pred, of pred's shape and dtype;
-        written into ``out`` where that is given.  The kernels read the arrays again for it: they
-        must still be what they were.
+    sums : Sums, of all classes, with those of a cross-entropy where the plan has one.
+    vjp : (Slopes, out=None) -> d_pred, of pred's shape and dtype; written into ``out`` where that
+        is given.  The kernels read the arrays again for it: they must still be what they were.
 
     Raises
     ------
-    ValueError : as :func:`soft_dice.soft_dice_loss`.
+    ValueError : a value that is not allowed, as of :func:`soft_dice.soft_dice_loss`.
     """
     kernels = native.kernels()
-    if kernels is not None:
-        return kernels.count(pred, label, options, pixel_weight)
-    sums, pixels_vjp = counts.count(prepare(pred, label, options, pixel_weight), options)
-    shape = np.shape(pred)
-
-    def vjp(d_intersection: np.ndarray, d_pred_sum: np.ndarray,
-            out: Optional[np.ndarray] = None) -> np.ndarray:
-        return _into(out, pixels_vjp(d_intersection, d_pred_sum), shape, options.axis)
-
+    sums, vjp = _by_numpy(batch, plan) if kernels is None else kernels.count(batch, plan)
+    if plan.ce is not None and plan.ce.ce_normalization == 'pixels':
+        sums = sums._replace(entropy_norm=np.full(len(batch.pred), terms(batch.pred.shape, plan)))
     return sums, vjp
 
 
-def count_both(pred: np.ndarray, label: np.ndarray, options: DiceCEOptions,
-               pixel_weight: Optional[np.ndarray] = None
-               ) -> Tuple[Counts, EntropySums, PixelsVJP]:
-    """As :func:`count`, with the sums of the cross-entropy.
-
-    Returns
-    -------
-    counts : Counts
-    sums : EntropySums
-    vjp : (d_intersection (N, C), d_pred_sum (N, C), d_entropy (N,), out=None) -> d_pred
-
-    Raises
-    ------
-    ValueError : as :func:`soft_dice.dice_ce_loss`.
-    """
-    kernels = native.kernels()
-    if kernels is not None:
-        return kernels.count_both(pred, label, options, pixel_weight)
-    dice = options.dice
-    pred, label, pixel_weight = check_batch(pred, label, dice, pixel_weight)
-    options.resolve(pred.shape[dice.axis])
-    pixels = prepare(pred, label, dice, pixel_weight)
-    sums, counts_vjp = counts.count(pixels, dice)
-    entropy_sums, entropy_vjp = entropy.count(pixels, options)
-    shape = pred.shape
-
-    def vjp(d_intersection: np.ndarray, d_pred_sum: np.ndarray, d_entropy: np.ndarray,
-            out: Optional[np.ndarray] = None) -> np.ndarray:
-        flat = counts_vjp(d_intersection, d_pred_sum) + entropy_vjp(d_entropy)
-        return _into(out, flat, shape, dice.axis)
-
-    return sums, entropy_sums, vjp
+def terms(shape: Tuple[int, ...], plan: Plan) -> float:
+    """How many terms the cross-entropy of a sample has: pixels, or for a sigmoid elements."""
+    elements = float(np.prod(shape[1:]))
+    return elements / shape[plan.dice.axis] if plan.dice.activation == 'softmax' else elements
 
 
-def _into(out: Optional[np.ndarray], flat: np.ndarray, shape: Tuple[int, ...], axis: int
-          ) -> np.ndarray:
-    """The gradient (N, C, P) in the shape of pred, written into ``out`` where that is given."""
-    gradient = restore(flat, shape, axis)
-    if out is None:
-        return gradient
-    out[...] = gradient
-    return out
+def _by_numpy(batch: Batch, plan: Plan) -> Tuple[Sums, SumsVJP]:
+    pixels = prepare(batch, plan.dice)
+    sums, dice_vjp = counts.count(pixels, plan.dice)
+    if plan.ce is not None:
+        loss, weight, entropy_vjp = entropy.count(pixels, plan.ce)
+        sums = sums._replace(entropy=loss, entropy_norm=weight)
+
+    def vjp(slopes: Slopes, out: Optional[np.ndarray] = None) -> np.ndarray:
+        flat = dice_vjp(slopes)
+        if slopes.entropy is not None:
+            flat = flat + entropy_vjp(slopes.entropy)
+        gradient = restore(flat, batch.pred.shape, plan.dice.axis)
+        if out is None:
+            return gradient
+        out[...] = gradient
+        return out
+
+    return sums, vjp

@@ -8,11 +8,13 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from .counts import Counts
-from .inputs import check_label, check_shapes
+from .inputs import check_batch, check_label, check_shapes
+from .loss import score_sums, times
 from .options import DiceOptions
-from .score import loss_from_counts, score_from_counts
-from .stages import count
+from .plan import Plan, resolve
+from .score import Evaluation
+from .stages import SumsVJP, count
+from .sums import Slopes, Sums
 
 PIECE = 1 << 20  # elements of pred
 
@@ -48,7 +50,7 @@ class Survey:
         self.samples, self.classes = pair.pred.shape[:2]
         for sample in range(self.samples):
             check_label(np.asarray(pair.label[sample:sample + 1]), self.classes, options, sample)
-        self._counts: Dict[Tuple[float, str], Counts] = {}
+        self._counts: Dict[Tuple[float, str], Sums] = {}
 
     def reading(self, options: DiceOptions) -> DiceOptions:
         """``options`` for these arrays: their activation, kind of label and ignore_label."""
@@ -59,56 +61,64 @@ class Survey:
             changes['include_background'] = True
         return options.replace(**changes)
 
-    def counts(self, options: DiceOptions) -> Counts:
+    def counts(self, options: DiceOptions) -> Sums:
         """Stage 1 of the whole arrays; once for each exponent and overlap."""
         key = options.exponent, options.overlap
         if key not in self._counts:
-            totals = Counts(*(np.zeros((self.samples, self.classes)) for _ in Counts._fields))
+            totals = [np.zeros((self.samples, self.classes)) for _ in range(3)]
             for sample, piece in self._pieces():
-                counts, _ = count(piece.pred, piece.label, options)
+                counts, _ = self._count(piece, options)
                 for total, each in zip(totals, counts):
                     total[sample] += each[0]
-            self._counts[key] = totals
+            self._counts[key] = Sums(*totals)
         return self._counts[key]
 
     def loss(self, options: DiceOptions) -> np.ndarray:
         """(N,)"""
-        return loss_from_counts(self.counts(options), options.resolve(self.classes))[0]
+        return self._stage_two(options).loss
 
     def evaluate(self, losses: List[DiceOptions]) -> List[Evaluated]:
         """Loss, score and gradient norm of each of the options."""
-        values, derivatives = [], []
-        for options in losses:
-            plan = options.resolve(self.classes)
-            value, vjp = loss_from_counts(self.counts(options), plan)
-            values.append((value, score_from_counts(self.counts(options), plan)))
-            derivatives.append(vjp(np.full(value.shape, 1 / self.samples)))
+        found = [self._stage_two(options) for options in losses]
+        slopes = [self._of_mean(each, options) for each, options in zip(found, losses)]
         squares = np.zeros(len(losses))
         for sample, piece in self._pieces():
-            for i, gradient in enumerate(self._gradients(piece, sample, losses, derivatives)):
+            for i, gradient in enumerate(self._gradients(piece, sample, losses, slopes)):
                 squares[i] += np.sum(np.square(gradient, dtype=np.float64))
-        return [Evaluated(value, score, float(norm))
-                for (value, score), norm in zip(values, np.sqrt(squares))]
+        return [Evaluated(each.loss, each.score, float(norm))
+                for each, norm in zip(found, np.sqrt(squares))]
 
     def gradient(self, options: DiceOptions, sample: int, index: Optional[int]) -> np.ndarray:
         """Gradient of one sample, (C, ...); of the plane ``index`` of its first space axis."""
-        value, vjp = loss_from_counts(self.counts(options), options.resolve(self.classes))
-        derivatives = vjp(np.full(value.shape, 1 / self.samples))
+        slopes = self._of_mean(self._stage_two(options), options)
         piece = self._piece(sample, slice(None) if index is None else slice(index, index + 1))
-        gradient = next(self._gradients(piece, sample, [options], [derivatives]))
+        gradient = next(self._gradients(piece, sample, [options], [slopes]))
         gradient = gradient.reshape(piece.pred.shape[1:])
         return gradient if index is None else gradient[:, 0]
 
+    def _plan(self, options: DiceOptions) -> Plan:
+        return resolve(options, self.classes)
+
+    def _count(self, piece: Pair, options: DiceOptions) -> Tuple[Sums, SumsVJP]:
+        return count(check_batch(*piece, options), self._plan(options))
+
+    def _stage_two(self, options: DiceOptions) -> Evaluation:
+        return score_sums(self.counts(options), self._plan(options))
+
+    def _of_mean(self, found: Evaluation, options: DiceOptions) -> Slopes:
+        """The derivatives of the mean loss with respect to the counts of all classes."""
+        upstream = np.full(found.loss.shape, 1 / self.samples)
+        return times(upstream, found.slopes, self._plan(options))
+
     def _gradients(self, piece: Pair, sample: int, losses: List[DiceOptions],
-                   derivatives: List[Counts]) -> Iterator[np.ndarray]:
+                   slopes: List[Slopes]) -> Iterator[np.ndarray]:
         """Stage 3 of a piece for each loss; stage 1 once per exponent and overlap."""
-        vjps = {}
-        for options, d_counts in zip(losses, derivatives):
+        vjps: Dict[Tuple[float, str], SumsVJP] = {}
+        for options, each in zip(losses, slopes):
             key = options.exponent, options.overlap
             if key not in vjps:
-                vjps[key] = count(piece.pred, piece.label, options)[1]
-            yield vjps[key](d_counts.intersection[sample:sample + 1],
-                            d_counts.pred_sum[sample:sample + 1])
+                vjps[key] = self._count(piece, options)[1]
+            yield vjps[key](Slopes(*(slope[sample:sample + 1] for slope in each[:2])))
 
     def _pieces(self) -> Iterator[Tuple[int, Pair]]:
         shape = self.pair.pred.shape

@@ -29,8 +29,8 @@ def flag(name: str, value: Any) -> bool:
 
 
 def integer(name: str, value: Any) -> int:
-    is_number = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if is_number and abs(int(value)) <= 1 << 24:  # beyond that float32 labels are not exact
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if is_whole and abs(int(value)) <= 1 << 24:  # beyond that float32 labels are not exact
         return int(value)
     raise ValueError(f'{name} must be a whole number up to 2^24, for example 1; got {value!r}')
 
@@ -39,10 +39,15 @@ def optional_integer(name: str, value: Any) -> Optional[int]:
     return None if value is None else integer(name, value)
 
 
+def is_number(value: Any) -> bool:
+    """No check, but what several of them ask; True and False are no numbers."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def _real(name: str, value: Any, least: float, above: bool = False) -> float:
     """``value`` as a float that is finite and >= least (> least where ``above``)."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not -1e300 < value < 1e300 or value < least or (above and value == least):
+    if not is_number(value) or not -1e300 < value < 1e300 \
+            or value < least or (above and value == least):
         raise ValueError(f'{name} must be a finite number {">" if above else ">="} {least:g}, '
                          f'for example {least + 1:g}; got {value!r}')
     return float(value)
@@ -61,11 +66,13 @@ def exponent(name: str, value: Any) -> float:
     return _real(name, value, least=1.0)
 
 
-def fraction(name: str, value: Any) -> float:
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not 0 <= value < 1:
-        raise ValueError(f'{name} must be a number in [0, 1), for example 0.1; got {value!r}')
-    return float(value)
+def fraction(example: float) -> Check:
+    def check(name: str, value: Any) -> float:
+        if not is_number(value) or not 0 <= value < 1:
+            raise ValueError(f'{name} must be a number in [0, 1), for example {example:g}; '
+                             f'got {value!r}')
+        return float(value)
+    return check
 
 
 def _listed(name: str, value: Any) -> Tuple[Any, ...]:
@@ -110,7 +117,7 @@ def optional_weights(name: str, value: Any) -> Optional[Tuple[float, ...]]:
     return weights
 
 
-def class_weights(name: str, value: Any) -> Union[None, str, Tuple[float, ...]]:
+def fixed_or_automatic_weights(name: str, value: Any) -> Union[None, str, Tuple[float, ...]]:
     if not isinstance(value, str):
         return optional_weights(name, value)
     if value not in AUTOMATIC_WEIGHTS:

@@ -14,10 +14,13 @@ from processes import surroundings
 
 from gluon_dice import DiceCELoss, SoftDiceLoss
 from soft_dice import DiceCEOptions, DiceOptions, dice_ce_loss_vjp, soft_dice_loss_vjp
+from soft_dice.inputs import check_batch
 from soft_dice.options import Options
+from soft_dice.plan import resolve
+from soft_dice.stages import count
 
 Evaluated = Tuple[np.ndarray, np.ndarray]
-Backend = Callable[[Arrays, Options], Evaluated]
+Backend = Callable[..., Evaluated]
 
 
 class Family(NamedTuple):
@@ -36,9 +39,16 @@ def family(options: Options) -> Family:
     return FAMILIES[type(options)]
 
 
-def reference(arrays: Arrays, options: Options) -> Evaluated:
+def reference(arrays: Arrays, options: Options, out: Optional[np.ndarray] = None) -> Evaluated:
     loss, vjp = family(options).function(arrays.pred, arrays.label, options, arrays.pixel_weight)
-    return loss, vjp(arrays.upstream)
+    return loss, vjp(arrays.upstream, out=out)
+
+
+def sums_of(pred: np.ndarray, label: np.ndarray, options: Options,
+            pixel_weight: Optional[np.ndarray] = None) -> Any:
+    """Stage 1 alone: the sums and their vjp."""
+    batch = check_batch(pred, label, options.dice, pixel_weight)
+    return count(batch, resolve(options, pred.shape[options.dice.axis]))
 
 
 def ndarray(array: np.ndarray) -> mx.nd.NDArray:
@@ -186,9 +196,9 @@ def loss_net(arrays: Arrays, param_str: str = '', **keywords: Any) -> Any:
 
 def with_native(setting: str, backend: Backend) -> Backend:
     """The backend under SOFT_DICE_NATIVE=setting: '1' is the kernels or an error, '0' never."""
-    def evaluate(arrays: Arrays, options: Options) -> Evaluated:
+    def evaluate(arrays: Arrays, options: Options, *out: np.ndarray) -> Evaluated:
         with mock.patch.dict(os.environ, SOFT_DICE_NATIVE=setting):
-            return backend(arrays, options)
+            return backend(arrays, options, *out)
     return evaluate
 
 

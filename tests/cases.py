@@ -7,6 +7,7 @@ import numpy as np
 from soft_dice import DiceOptions
 from soft_dice.counts import activate
 from soft_dice.options import Options
+from soft_dice.plan import resolve
 from soft_dice.resize import resize
 
 IGNORE = 255
@@ -56,7 +57,7 @@ class Case(NamedTuple):
         return zlib.crc32(self.name.encode())
 
     def _upstream(self, rng: np.random.RandomState) -> np.ndarray:
-        counted = len(self.options.resolve(self.shape[1]).counted)
+        counted = len(resolve(self.options, self.shape[1]).counted)
         each_class = (counted,) * (self.options.dice.class_reduction == 'none')
         return rng.uniform(0.5, 1.5, self.shape[:1] + each_class) * -1.5
 

@@ -2,12 +2,15 @@
 
 Only version_matrix, which chooses tests that need no Caffe, sets TEST_WITHOUT_CAFFE=1.
 """
+import functools
 import os
 
 os.environ.setdefault('GLOG_minloglevel', '2')  # Caffe prints every layer it makes otherwise
+os.environ.setdefault('OMP_NUM_THREADS', '2')  # whatever the machine has
 
 import mxnet  # noqa: E402
 import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 from soft_dice.native import load  # noqa: E402
 
@@ -15,6 +18,30 @@ if os.environ.get('TEST_WITHOUT_CAFFE') != '1':
     import caffe
     caffe.set_mode_cpu()
 mxnet.random.seed(0)
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile('tests', deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('tests')
+
+CANNOT_SHOW = 'this machine could not show'
+
+
+@pytest.fixture
+def cannot_show(record_property):
+    """Takes what this machine cannot show, which the run's last lines say.
+
+    A test that asks the machine for it goes on with what is documented for such a machine.
+    """
+    return functools.partial(record_property, CANNOT_SHOW)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    said = {value for report in reports
+            for name, value in getattr(report, 'user_properties', ()) if name == CANNOT_SHOW}
+    for each in sorted(said):  # the reports of xdist's workers have them too
+        terminalreporter.write_line(f'{CANNOT_SHOW}: {each}', yellow=True)
 
 
 @pytest.fixture(params=['0', '1'], ids=['numpy', 'kernels'])

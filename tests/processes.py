@@ -1,8 +1,10 @@
-"""What the processes that tests start have around them."""
+"""What the processes that tests start have around them, and what they measure of themselves."""
 import os
+import time
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
+HANG = 900  # seconds after which a process is said to hang; others compute on this machine as well
 
 
 def surroundings(**more):
@@ -11,3 +13,28 @@ def surroundings(**more):
     """
     path = [str(TESTS.parent), str(TESTS), os.environ.get('PYTHONPATH', '')]
     return {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, path)), **more}
+
+
+def peak_memory():
+    """Bytes.  getrusage's maximum would do only in a process that no larger one has started."""
+    with open('/proc/self/status') as file:
+        return next(int(line.split()[1]) for line in file if line.startswith('VmHWM')) << 10
+
+
+def ends(process):
+    """Whether the process with this id, no child of this one, ends."""
+    for _ in range(10 * HANG):
+        try:
+            with open(f'/proc/{process}/stat') as file:
+                if file.read().rpartition(')')[2].split()[0] == 'Z':  # and nobody waits for it
+                    return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def processor_time():
+    """Seconds of all processes that were started here and have ended, whatever else ran."""
+    times = os.times()
+    return times.children_user + times.children_system

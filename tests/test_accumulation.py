@@ -64,23 +64,27 @@ def untrained():
     return caffe_workers.train(1, 0)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [2, 4])
 def test_processes_are_exact_for_a_loss_per_image(workers):
     for found, whole in zip(trained(workers), trained(1)):
         assert relative_error(found, whole) < 1e-6
 
 
+@pytest.mark.slow
 def test_processes_have_another_loss_over_the_batch():
     """A thousand times what rounding does, although all of these images are much alike."""
     options = '{"batch_dice": true}'
     assert relative_error(trained(4, options)[1], trained(1, options)[1]) > 1e-3
 
 
+@pytest.mark.slow
 def test_processes_learn():
     losses, _ = caffe_workers.train(2, 30)
     assert losses[:, -1].mean() < 0.6 * losses[:, 0].mean()
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_ends_all():
     with pytest.raises(ValueError, match='the batch, 8, must be a multiple of the 3 workers'):
         caffe_workers.train(3, 1)

@@ -15,7 +15,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from tolerances import TOLERANCE
 
-from caffe_layers import edit, proof
+from caffe_layers import proof, spans
 from caffe_layers.__main__ import main
 from soft_dice import DiceCEOptions, DiceOptions, dice_ce_loss, soft_dice_loss_vjp
 from soft_dice.gradcheck import relative_error
@@ -234,7 +234,7 @@ def test_spans_of_every_layer_of_the_examples():
         text = path.read_text()
         if path.name == 'solver.prototxt':
             continue
-        blocks = edit.layers(text)
+        blocks = spans.layers(text)
         net = parse(text.encode())
         assert len(blocks) == len(net.layer) > 2
         for block, layer in zip(blocks, net.layer):
@@ -258,7 +258,7 @@ def test_the_examples_have_it_already(path, folder, capsys):
 def test_the_examples_from_softmax_with_loss(stem, folder):
     """Each example as it was before it had the loss."""
     text = (ROOT / 'prototxt_examples' / f'{stem}.prototxt').read_text()
-    block = edit.layers(text)[-1]
+    block = spans.layers(text)[-1]
     ignored = 'loss_param { ignore_label: 255 }' if stem == 'ignore_label' else ''
     old = text[:block.start] + softmax_loss(ignored).strip() + text[block.end:]
     new = parse(added(old))
@@ -270,7 +270,7 @@ def test_the_demo_net(folder, monkeypatch, capsys):
     """Its data comes from a Python layer, which gives real slices: no input is invented."""
     monkeypatch.syspath_prepend(str(ROOT))
     text = (ROOT / 'prototxt_examples/brain_unet/train_val.prototxt').read_text()
-    block = edit.layers(text)[-1]
+    block = spans.layers(text)[-1]
     old = text[:block.start] + softmax_loss().strip() + text[block.end:]
     new = added(old, '--option', 'batch_dice=true', '--option', 'form=log')
     assert parse(new) == parse(text.encode())
@@ -618,18 +618,19 @@ def test_a_layer_of_another_stage(folder, capsys):
     assert "the rules of 'loss' keep it out of the net" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_net_that_takes_too_long(folder, capsys, monkeypatch):
     (folder / 'slow.py').write_text(
         'import caffe, time\n'
         'class Slow(caffe.Layer):\n'
         '    def setup(self, bottom, top): pass\n'
         '    def reshape(self, bottom, top): top[0].reshape(1)\n'
-        '    def forward(self, bottom, top): time.sleep(60)\n'
+        '    def forward(self, bottom, top): time.sleep(3600)\n'
         '    def backward(self, *_): pass\n')
-    monkeypatch.setattr(proof, 'LIMIT', 1.0)
+    monkeypatch.setattr(proof, 'LIMIT', 10.0)
     added(NET + 'layer { name: "slow" type: "Python" top: "slow" '
           'python_param { module: "slow" layer: "Slow" } }', status=1)
-    assert 'but one pass gave no answer within 1 seconds' in capsys.readouterr().out
+    assert 'but one pass gave no answer within 10 seconds' in capsys.readouterr().out
 
 
 # What cannot be done.

@@ -13,6 +13,8 @@ from benchmarks import measure, pictures, reference, report
 from benchmarks.contestants import CONTESTANTS, SHAPES, Subject, arrays, small
 from benchmarks.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 main = command.main
 TITLES = [each.title for each in CONTESTANTS.values()]
@@ -53,7 +55,7 @@ def test_everyone_of_the_runtime(options, tmp_path, capsys):
     out = capsys.readouterr().out
     for name in names:
         assert re.search(rf'^{CONTESTANTS[name].title} +\d+\.\d+ ', out, re.MULTILINE)
-    assert '2 threads for everyone' in out
+    assert f'{min(2, command._cores())} threads for everyone' in out
 
 
 def test_volumes(options):

@@ -1,11 +1,16 @@
-"""Who may import whom, proved in fresh processes."""
+"""Who may import whom, proved in fresh processes and from the text of the modules."""
+import ast
 import subprocess
 import sys
+from importlib.util import resolve_name
+from itertools import accumulate
+from pathlib import Path
 
 import pytest
 
 import soft_dice
 
+PACKAGES = ['soft_dice', 'gluon_dice', 'caffe_layers']
 FRAMEWORKS = ['mxnet', 'caffe', 'torch', 'tensorflow', 'scipy', 'matplotlib', 'tqdm']
 
 
@@ -39,3 +44,79 @@ def test_public_names():
     assert set(names) <= set(soft_dice.__all__)
     for name in soft_dice.__all__:
         assert getattr(soft_dice, name).__doc__
+
+
+# --- no circle of imports ------------------------------------------------------------------------
+
+def modules_in(folder, packages):
+    """The file of every module by its dotted name; a package has that of its __init__.py."""
+    files = [path.relative_to(folder) for package in packages
+             for path in sorted((folder / package).rglob('*.py'))]
+    return {'.'.join(path.parent.parts if path.stem == '__init__' else path.with_suffix('').parts):
+            folder / path for path in files}
+
+
+def imports_of(module, modules):
+    """Which of the modules this one imports, at its top or inside of a function.
+
+    ``from package import name`` is of package.name where that is a module, otherwise of package.
+    """
+    path = modules[module]
+    package = module if path.name == '__init__.py' else module.rpartition('.')[0]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name('.' * node.level + (node.module or ''), package)
+            names = [f'{base}.{alias.name}' for alias in node.names]
+            found.update(name if name in modules else base for name in names)
+    return found.intersection(modules)
+
+
+def packages_begun_by(module, imported):
+    """The packages whose __init__.py runs as ``module`` imports ``imported``: those around it,
+    but for those that are around ``module``, too, which had begun before.
+    """
+    around = list(accumulate(imported.split('.'), '{}.{}'.format))[:-1]
+    return {package for package in around if not f'{module}.'.startswith(f'{package}.')}
+
+
+def circle_in(folder, packages):
+    """The modules of a circle of imports, the first again at the end; [] where there is none."""
+    modules = modules_in(folder, packages)
+    seen = set()
+
+    def search(module, path):
+        if module in path:
+            return [*path[path.index(module):], module]
+        if module in seen:
+            return []
+        seen.add(module)
+        imported = imports_of(module, modules)
+        begun = imported.union(*(packages_begun_by(module, each) for each in imported))
+        circles = (search(each, [*path, module]) for each in sorted(begun))
+        return next(filter(None, circles), [])
+
+    return next(filter(None, (search(module, []) for module in modules)), [])
+
+
+def test_no_circle_of_imports():
+    circle = circle_in(Path(__file__).parent.parent, PACKAGES)
+    assert not circle, f'a circle of imports: {" -> ".join(circle)}'
+
+
+@pytest.mark.parametrize('files, circle', [
+    ({'a': 'from . import b', 'b': 'def f():\n    from .a import x'}, 'p.a p.b p.a'),
+    ({'a': 'import p.b', 'b': 'from p.c import x', 'c': 'from . import a'}, 'p.a p.b p.c p.a'),
+    ({'__init__': 'from .a import x', 'a': 'from . import y'}, 'p p.a p'),
+    ({'a': 'from .q.c import x', 'q/__init__': 'from ..a import y', 'q/c': ''}, 'p.a p.q p.a'),
+    ({'__init__': 'from . import a, b', 'a': 'from . import b', 'b': 'import p.q.c',
+      'q/__init__': 'from .c import x', 'q/c': 'from . import d', 'q/d': 'import a, os'}, ''),
+], ids=['inside a function', 'of three', 'a name of the package', 'through a package', 'none'])
+def test_a_circle_of_imports_is_found(files, circle, tmp_path):
+    for name, text in {'__init__': '', **files}.items():
+        path = tmp_path / 'p' / f'{name}.py'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert circle_in(tmp_path, ['p']) == circle.split()

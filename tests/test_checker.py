@@ -12,7 +12,7 @@ from zoo_numpy import BROKEN, RIGHT, Animal
 
 from soft_dice import soft_dice_loss_vjp
 from soft_dice.arrays import CannotRun
-from soft_dice.checker import checks, command, numeric, report
+from soft_dice.checker import checks, command, report
 from soft_dice.checker.checks import KEYS, check, evidence
 from soft_dice.checker.findings import Finding
 from soft_dice.checker.subject import Example
@@ -179,54 +179,6 @@ def test_exponent_of_pixels():
 def test_gradient_norms_of_samples():
     norms = finding_of('only sample 0', 'batch').value['gradient_norms']
     assert norms[0] > 0 and norms[1] == 0
-
-
-# Numeric derivatives -----------------------------------------------------------------------------
-
-@pytest.mark.parametrize('dtype', DTYPES)
-def test_noise_is_that_which_was_added(dtype):
-    rng = np.random.RandomState(0)
-    x = rng.standard_normal(50)
-    found = numeric.noise(lambda x: float(np.sin(x).sum() + 1e-4 * rng.standard_normal()), x,
-                          rng.choice([-1.0, 1.0], (9, 50)), dtype)
-    assert 0.5e-4 < found < 2e-4
-
-
-@pytest.mark.parametrize('noise, dtype, bar', [
-    (0.0, 'float64', 1e-6), (1e-9, 'float64', 1e-5), (1e-6, 'float32', 1e-3),
-    (1e-4, 'float32', 1e-2)])
-def test_slopes_lie_within_their_bar(noise, dtype, bar):
-    for seed in range(20):
-        rng = np.random.RandomState(seed)
-        x = rng.standard_normal(50)
-        lines = rng.choice([-1.0, 1.0], (8, 50))
-        found = numeric.slopes(lambda x: float(np.exp(np.sin(x)).sum()
-                                               + noise * rng.standard_normal()),
-                               x, lines, dtype, noise or 1e-14)
-        gap = numeric.rms(found.value - lines @ (np.cos(x) * np.exp(np.sin(x))))
-        assert gap < 3 * found.bar
-        assert found.bar < bar * numeric.rms(found.value)
-
-
-def test_slopes_lie_within_their_bar_beside_kinks():
-    """abs has its kink at 0, which is crossed by every line of a step longer than |x|."""
-    for seed in range(50):
-        rng = np.random.RandomState(seed)
-        x = rng.standard_normal(200)
-        lines = rng.choice([-1.0, 1.0], (8, 200))
-        found = numeric.slopes(lambda x: float(np.abs(x).sum() + 1e-5 * rng.standard_normal()),
-                               x, lines, 'float32', 1e-5)
-        assert numeric.rms(found.value - lines @ np.sign(x)) < 3 * found.bar
-
-
-def test_piecewise_constant():
-    x = np.linspace(-1, 1, 101)
-    lines = np.random.RandomState(0).choice([-1.0, 1.0], (3, 101))
-    assert numeric.piecewise_constant(lambda x: float(np.mean(x > 0.005)), x, lines)
-    assert numeric.piecewise_constant(lambda x: 0.5, x, lines)
-    assert not numeric.piecewise_constant(lambda x: float(np.mean(np.abs(x))), x, lines)
-    assert not numeric.piecewise_constant(
-        lambda x: float(np.float32(np.mean(np.tanh(x)))), x, lines)
 
 
 # Of other kinds and shapes ------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from demo import brain, training, unet_gluon
 from demo.__main__ import main
 from soft_dice import DiceOptions, hard_dice
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ROOT / 'prototxt_examples' / 'brain_unet'
 EXAMPLES = {'brain_unet/train_val': training.UNET, 'vnet_3d/train': training.VNET}

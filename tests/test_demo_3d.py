@@ -15,6 +15,8 @@ from gluon_dice import SoftDiceLoss
 from soft_dice import hard_dice
 from soft_dice.gradcheck import relative_error
 
+pytestmark = pytest.mark.slow
+
 
 def caffe_net(name, phase):
     return caffe.Net(str(vnet_prototxt.FOLDER / f'{name}.prototxt'), phase)

@@ -206,7 +206,7 @@ OPTIONS = choosing(
     dice_weight=[0.0, 1.0], form=['one_minus', 'log'], smooth=[0.0, 1e-5])
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(fields=OPTIONS, seed=st.integers(0, 99), spread=st.sampled_from([0.0, 1.0, 50.0, 1e4, 1e30]),
        label=st.sampled_from([0, 1, 255, None]), dtype=st.sampled_from(['float32', 'float64']))
 def test_finite_input_gives_finite_loss_and_gradient(fields, seed, spread, label, dtype):
@@ -241,37 +241,13 @@ def test_nan_in_the_prediction_stays_nan_except_where_ignored(activation, fields
 
 # --- arguments ------------------------------------------------------------------------------------
 
-def test_vjp_writes_into_out_and_refuses_what_does_not_fit():
+def test_vjp_writes_into_out():
     loss, vjp = dice_ce_loss_vjp(LOGITS, LABEL)
     out = np.full_like(LOGITS, 7)
     assert vjp(np.ones(2), out=out) is out
     np.testing.assert_array_equal(out, vjp(1.0))
-    for bad in (np.ones(3), np.ones((2, 1))):
-        with pytest.raises(ValueError, match=r'upstream must be a number or have the shape'):
-            vjp(bad)
-    with pytest.raises(ValueError, match='out must have the shape of pred'):
-        vjp(1.0, out=np.zeros((2, 3)))
     with pytest.raises(TypeError):
         vjp()
-
-
-@pytest.mark.parametrize('pred, label, weight, message', [
-    (LOGITS, LABEL[:1], None, 'label must have one value per pixel'),
-    (LOGITS, LABEL + 2, None, r'label must be a whole number in \[0, 3\)'),
-    (LOGITS, LABEL, -WEIGHT, 'pixel_weight must be finite and not negative'),
-    (LOGITS.astype(int), LABEL, None, 'pred must be float32 or float64'),
-    (LOGITS[:, :1], LABEL, None, "activation='softmax' over one class is always 1"),
-])
-def test_bad_arrays(pred, label, weight, message):
-    with pytest.raises(ValueError, match=message):
-        dice_ce_loss(pred, label, pixel_weight=weight)
-
-
-def test_class_weights_of_another_length():
-    for weights in ([1], [1, 2], [1, 2, 3, 4]):
-        with pytest.raises(ValueError, match='ce_class_weights must have one number per class of '
-                                             f'pred, here 3; got {len(weights)}'):
-            loss_of(ce_class_weights=weights)
 
 
 def test_options_of_the_other_loss_are_refused():

@@ -188,39 +188,17 @@ def test_focal_is_right_where_p_is_0_and_1(activation, gamma, mode):
     assert_same(found, pred, label, 1.0, **fields)
 
 
-# --- what must be refused -------------------------------------------------------------------------
-
-@pytest.mark.parametrize('inputs', [(PRED, LABEL[:1]), (PRED, LABEL[:, :3]),
-                                    (PRED, LABEL, WEIGHT[:, :1, :1])],
-                         ids=['batch 1', 'fewer pixels', 'weight of one pixel'])
-def test_shapes_that_do_not_match(inputs):
-    for loss in (DiceCELoss(), hybrid()):
-        with pytest.raises(ValueError, match='must have one value per pixel of pred'):
-            loss(*map(ndarray, inputs))
-    with pytest.raises(Exception, match='(?i)shape|size|elem'):
-        nested()(*map(ndarray, inputs)).wait_to_read()
-
-
-@pytest.mark.parametrize('length', [1, 3, 5])
-def test_class_weights_of_another_length(length):
-    weights = [1.0] * length
-    for loss in (DiceCELoss, hybrid):
-        with pytest.raises(ValueError, match='ce_class_weights must have one number per class'):
-            loss(ce_class_weights=weights)(ndarray(PRED), ndarray(LABEL))
-    with pytest.raises(mx.base.MXNetError):
-        nested(ce_class_weights=weights)(ndarray(PRED), ndarray(LABEL)).wait_to_read()
-
+# --- values that are not allowed, besides those in refusals.py ------------------------------------
 
 @operators_only
-@pytest.mark.parametrize('value', [4, -1, 1.7, np.nan, np.inf])
 @each_mode
-def test_bad_label_value_makes_its_sample_nan(mode, value):
+def test_bad_label_value_makes_its_sample_nan(mode):
     label = LABEL.copy()
-    label[1, 2, 3] = value
-    for fields in (dict(), dict(dice_weight=0, label_smoothing=0.1)):
-        loss, gradient = differentiate(MODES[mode](**fields), Arrays(PRED, label, None, np.ones(3)))
-        assert np.isnan(loss).tolist() == [False, True, False]
-        assert np.isnan(gradient[1]).all() and np.isfinite(gradient[[0, 2]]).all()
+    label[1, 2, 3] = 4
+    loss, gradient = differentiate(MODES[mode](dice_weight=0, label_smoothing=0.1),
+                                   Arrays(PRED, label, None, np.ones(3)))
+    assert np.isnan(loss).tolist() == [False, True, False]
+    assert np.isnan(gradient[1]).all() and np.isfinite(gradient[[0, 2]]).all()
     assert np.isnan(MODES[mode](batch_dice=True)(ndarray(PRED), ndarray(label)).asnumpy()).all()
 
 

@@ -1,7 +1,9 @@
 """The builder of the runtime refuses at once, in one sentence, what cannot work."""
-import importlib.util
+import ctypes
+import importlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -10,9 +12,9 @@ from pathlib import Path
 import pytest
 
 ENVIRONMENT = Path(__file__).resolve().parent.parent / 'environment'
-SPEC = importlib.util.spec_from_file_location('build', str(ENVIRONMENT / 'build.py'))
-build = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(build)
+sys.path.insert(0, str(ENVIRONMENT))  # as for a script of that folder
+build, machine, mirror, runtime = map(importlib.import_module,
+                                      ['build', 'machine', 'mirror', 'runtime'])
 
 
 @pytest.fixture
@@ -21,9 +23,9 @@ def good_machine(monkeypatch):
     monkeypatch.setattr(platform, 'machine', lambda: 'x86_64')
     monkeypatch.setattr(shutil, 'which', lambda tool: f'/usr/bin/{tool}')
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(9e9, 0, 9e9))
-    monkeypatch.setattr(build, 'KEYRING', __file__)
-    monkeypatch.setattr(build, 'output_of', lambda command, folder='/': '--argv0 STRING')
-    monkeypatch.setattr(build.ctypes, 'CDLL', lambda name: None)
+    monkeypatch.setattr(machine, 'KEYRING', __file__)
+    monkeypatch.setattr(machine, 'output_of', lambda command, folder='/': '--argv0 STRING')
+    monkeypatch.setattr(ctypes, 'CDLL', lambda name: None)
     return monkeypatch
 
 
@@ -36,23 +38,23 @@ def missing(*names):
 
 
 def test_good_machine_is_accepted(good_machine, tmp_path):
-    build.check_machine(build.Runtime(tmp_path))
+    machine.check_machine(runtime.Runtime(tmp_path))
 
 
 @pytest.mark.parametrize('change, message', [
     ((platform, 'machine', lambda: 'aarch64'), 'for Linux on x86-64, and this is Linux on aarch64'),
     ((platform, 'system', lambda: 'Darwin'), 'this is Darwin on x86_64: use environment/Docker'),
     ((shutil, 'which', missing('apt-get')), 'apt-get is missing.*make PYTHON=python3 test'),
-    ((build, 'KEYRING', '/nowhere'), 'keys .* are missing: get them with `apt-get install debian'),
-    ((build, 'output_of', lambda command, folder='/': ''), 'older than glibc 2.33'),
-    ((build.ctypes, 'CDLL', no_library), 'libgomp.so.1 is missing: get it with'),
+    ((machine, 'KEYRING', '/nowhere'), 'keys .* are missing: get them with `apt-get install deb'),
+    ((machine, 'output_of', lambda command, folder='/': ''), 'older than glibc 2.33'),
+    ((ctypes, 'CDLL', no_library), 'libgomp.so.1 is missing: get it with'),
     ((shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(9e9, 8e9, 1e9)),
      'Only 1.0 GB of disk are free'),
 ])
 def test_what_is_missing_is_named(good_machine, tmp_path, change, message):
     good_machine.setattr(*change)
-    with pytest.raises(build.Problem, match=message) as raised:
-        build.check_machine(build.Runtime(tmp_path))
+    with pytest.raises(runtime.Problem, match=message) as raised:
+        machine.check_machine(runtime.Runtime(tmp_path))
     assert '\n' not in str(raised.value)
 
 
@@ -63,34 +65,65 @@ def test_mirror_is_that_of_the_machine(monkeypatch):
         'Packages|bookworm|main|https://mirror.example/debian/\n'
         'Packages|bookworm-security|main|https://security.example/debian-security/\n')}
     monkeypatch.delenv('DEBIAN_MIRROR', raising=False)
-    monkeypatch.setattr(build, 'output_of', lambda command: answers[command[0]])
-    assert build.find_mirror() == 'https://mirror.example/debian/'
+    monkeypatch.setattr(mirror, 'output_of', lambda command: answers[command[0]])
+    assert mirror.find_mirror() == 'https://mirror.example/debian/'
     monkeypatch.setenv('DEBIAN_MIRROR', 'https://named.example/debian')
-    assert build.find_mirror() == 'https://named.example/debian'
+    assert mirror.find_mirror() == 'https://named.example/debian'
     monkeypatch.delenv('DEBIAN_MIRROR')
-    monkeypatch.setattr(build, 'output_of', lambda command: '')
-    with pytest.raises(build.Problem, match='No Debian mirror .* DEBIAN_MIRROR=<address>'):
-        build.find_mirror()
+    monkeypatch.setattr(mirror, 'output_of', lambda command: '')
+    with pytest.raises(runtime.Problem, match='No Debian mirror .* DEBIAN_MIRROR=<address>'):
+        mirror.find_mirror()
 
 
-def test_mirror_without_the_release_is_one_sentence_and_status_2(tmp_path):
+@pytest.fixture
+def project(tmp_path):
     (tmp_path / 'setup.cfg').write_text('[metadata]\nname = x\n')
     (tmp_path / 'setup.py').write_text('')
-    done = subprocess.run([sys.executable, str(ENVIRONMENT / 'build.py'), '--project',
-                           str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          env={**os.environ, 'DEBIAN_MIRROR': f'file:{tmp_path}/no-mirror'})
-    message = done.stderr.decode().strip()
+    return tmp_path
+
+
+def built(project):
+    """What the program does in this folder, with a mirror that does not exist.  With -I, as with
+    PYTHONSAFEPATH, Python does not look for modules beside a script by itself.
+    """
+    return subprocess.run(
+        [sys.executable, '-I', '-S', str(ENVIRONMENT / 'build.py'), '--project', str(project)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+        env={**os.environ, 'DEBIAN_MIRROR': f'file:{project}/no-mirror'})
+
+
+def test_mirror_without_the_release_is_one_sentence_and_status_2(project):
+    done = built(project)
+    message = done.stderr.strip()
     assert done.returncode == 2 and 'DEBIAN_MIRROR=<address>' in message
     assert '\n' not in message and 'Traceback' not in message
-    assert not (tmp_path / '.runtime' / 'bin').exists()
+    assert not (project / '.runtime' / 'bin').exists()
+
+
+def test_every_step_is_looked_at(project):
+    """With all stamps nothing is built; a step without its stamp takes those after it along."""
+    folder = runtime.Runtime(project)
+    folder.root.mkdir()
+    steps = build.steps(folder)
+    assert [name for name, _, _ in steps] == ['debian', 'python', 'proof', 'project']
+    for name, _, key in steps:
+        runtime.write_stamp(folder, name, key)
+    done = built(project)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '.runtime/ is up to date.\n', '')
+    (project / 'setup.py').write_text('# changed')
+    assert [old == new for old, new in zip(steps, build.steps(folder))] == [True] * 3 + [False]
+    (folder.stamps / 'debian').write_text('interrupted')
+    assert built(project).returncode == 2 and not any(folder.stamps.iterdir())
 
 
 def test_no_registry_is_named_in_the_project():
     root = ENVIRONMENT.parent
-    texts = [path for path in root.rglob('*')
-             if path.suffix in ('.py', '.md', '.cfg', '.txt', '.prototxt') and path.is_file()
-             and not any(part.startswith('.') for part in path.relative_to(root).parts)]
-    assert len(texts) > 20
+    own = re.findall(r'\./(\w+)/\*', (root / 'setup.cfg').read_text())  # and no user's files
+    texts = [root / name for name in ('README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'setup.cfg')]
+    texts += [path for folder in [*own, 'docs', 'prototxt_examples']
+              for path in (root / folder).rglob('*')
+              if path.suffix in ('.py', '.md', '.txt', '.prototxt') and path.is_file()]
+    assert len(own) == 9 and len(texts) > 150
     for path in texts:
         for host in ('pypi' + '.org', 'deb.' + 'debian', 'python' + 'hosted'):
             assert host not in path.read_text(encoding='utf-8', errors='replace'), path

@@ -1,13 +1,14 @@
-"""What is Gluon's own: hybridizing, dtypes, weight, refusals inside a graph."""
+"""What is Gluon's own: hybridizing, dtypes, weight, NaN."""
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import Net, differentiate, ndarray
+from backends import FAMILIES, Net, differentiate, ndarray
 from cases import CASES, Arrays
+from cases_ce import CE_CASES
 from mxnet import autograd, gluon
 from tolerances import TOLERANCE
 
-from gluon_dice import SoftDiceLoss
+from gluon_dice import DiceCELoss, SoftDiceLoss
 from gluon_dice.counts import BLOCK, blocks_for
 from soft_dice import DiceOptions, soft_dice_loss, soft_dice_loss_vjp
 from soft_dice.gradcheck import relative_error
@@ -144,7 +145,8 @@ def test_batch_axis():
         value = loss(ndarray(pred), ndarray(label)).asnumpy()
         expected = soft_dice_loss(PRED[..., 0], LABEL[..., 0])
         assert relative_error(value, expected) <= TOLERANCE['loss, float32']
-    with pytest.raises(ValueError, match='axis must not be the batch axis, 1'):
+    message = r'^axis must not be the batch axis, 1; axis=1 is, for pred of shape \(6, 3, 4\)$'
+    with pytest.raises(ValueError, match=message):
         SoftDiceLoss(batch_axis=1)(ndarray(pred), ndarray(label))
 
 
@@ -180,105 +182,14 @@ def test_symbol_arithmetic_is_not_that_of_the_last_array():
         p='float32', l='float32')[1])
 
 
-# --- what must be refused -------------------------------------------------------------------------
-
-BAD_SHAPES = {
-    'label of batch 1': (PRED, LABEL[:1]),
-    'label of another batch': (PRED, np.concatenate([LABEL, LABEL])),
-    'label of fewer pixels': (PRED, LABEL[:, :3]),
-    'label of one pixel': (PRED, LABEL[:, :1, :1]),
-    'same total, other batch': (PRED, LABEL.reshape(6, 3, 5)),
-    'weight of batch 1': (PRED, LABEL, WEIGHT[:1]),
-    'weight of one pixel': (PRED, LABEL, WEIGHT[:, :1, :1]),
-}
-
-
-@pytest.mark.parametrize('name', list(BAD_SHAPES))
-@pytest.mark.parametrize('mode', ['imperative', 'hybridized'])
-def test_shapes_that_do_not_match(mode, name):
-    with pytest.raises(ValueError, match='must have one value per pixel of pred'):
-        both()[mode](*map(ndarray, BAD_SHAPES[name]))
-
-
-@pytest.mark.parametrize('name', list(BAD_SHAPES))
-def test_a_graph_refuses_shapes_too(name):
-    """Inside a network the loss sees no shapes; MXNet's inference must fail, not broadcast."""
-    net = Net(DiceOptions())
-    net.hybridize()
-    with pytest.raises(Exception, match='(?i)shape|size|elem'):
-        net(*map(ndarray, BAD_SHAPES[name])).wait_to_read()
-
-
-def test_a_graph_refuses_dense_labels_of_another_shape():
-    dense = np.zeros_like(PRED)
-    for bad in (dense[:1], dense[:, :1], dense[:, :, :3]):
-        net = Net(DiceOptions(sparse_label=False))
-        net.hybridize()
-        with pytest.raises(mx.base.MXNetError):
-            net(ndarray(PRED), ndarray(bad)).wait_to_read()
-        with pytest.raises(ValueError, match='must have the shape of pred'):
-            SoftDiceLoss(sparse_label=False)(ndarray(PRED), ndarray(bad))
-
-
-@pytest.mark.parametrize('fields', [dict(class_weights=[1, 2]), dict(smooth=[1.0, 2.0]),
-                                    dict(classes=[7]), dict(smooth_dr=[1.0] * 5)])
-def test_options_that_do_not_fit_the_classes(fields):
-    for loss in both(**fields).values():
-        with pytest.raises(ValueError, match='class'):
-            loss(ndarray(PRED), ndarray(LABEL))
-    net = Net(DiceOptions(**fields))
-    net.hybridize()
-    with pytest.raises(mx.base.MXNetError):
-        net(ndarray(PRED), ndarray(LABEL)).wait_to_read()
-
-
-BAD_VALUES = {'too large': 4, 'negative': -1, 'fractional': 1.7, 'nan': np.nan, 'inf': np.inf}
-
+# --- values that are not allowed, besides those in refusals.py ------------------------------------
 
 @operators_only
-@pytest.mark.parametrize('value', list(BAD_VALUES.values()), ids=list(BAD_VALUES))
-@pytest.mark.parametrize('mode', ['imperative', 'hybridized'])
-def test_bad_label_value_makes_its_sample_nan(mode, value):
+def test_a_bad_value_makes_a_batch_nan_with_batch_dice():
     label = LABEL.copy()
-    label[1, 2, 3] = value
-    loss, gradient = differentiate(both()[mode], Arrays(PRED, label, None, np.ones(3)))
-    assert np.isnan(loss).tolist() == [False, True, False]
-    assert np.isnan(gradient[1]).all() and np.isfinite(gradient[[0, 2]]).all()
-    batch = both(batch_dice=True)[mode](ndarray(PRED), ndarray(label)).asnumpy()
-    assert np.isnan(batch).all()
-    ignoring = both(ignore_label=255)[mode](ndarray(PRED), ndarray(label)).asnumpy()
-    assert np.isnan(ignoring).tolist() == [False, True, False]
-
-
-@operators_only
-@pytest.mark.parametrize('value', [-0.5, 1.5, np.nan])
-def test_bad_dense_label_value_makes_its_sample_nan(value):
-    label = np.zeros_like(PRED)
-    label[1, 0, 2, 3] = value
-    for loss in both(sparse_label=False).values():
-        assert np.isnan(loss(ndarray(PRED), ndarray(label)).asnumpy()).tolist() == [0, 1, 0]
-
-
-@operators_only
-@pytest.mark.parametrize('value', [-1.0, np.nan, np.inf])
-def test_bad_pixel_weight_makes_its_sample_nan(value):
-    weight = WEIGHT.copy()
-    weight[2, 0, 0] = value
-    for loss in both().values():
-        value = loss(ndarray(PRED), ndarray(LABEL), ndarray(weight)).asnumpy()
-        assert np.isnan(value).tolist() == [False, False, True]
-
-
-@operators_only
-@pytest.mark.parametrize('channels, fields', [(1, dict()), (4, dict(activation='sigmoid'))])
-def test_activation_that_does_not_fit_the_classes(channels, fields):
-    pred = PRED[:, :channels]
-    label = ndarray(np.zeros_like(LABEL))
-    with pytest.raises(ValueError, match='activation='):
-        SoftDiceLoss(**fields)(ndarray(pred), label)
-    net = Net(DiceOptions(**fields))
-    net.hybridize()
-    assert np.isnan(net(ndarray(pred), label).asnumpy()).all()
+    label[1, 2, 3] = 4
+    for loss in both(batch_dice=True).values():
+        assert np.isnan(loss(ndarray(PRED), ndarray(label)).asnumpy()).all()
 
 
 def test_nan_in_the_prediction_stays_nan_except_where_ignored():
@@ -323,3 +234,57 @@ def test_exported_graph_is_loaded_again(tmp_path):
     net.export(str(tmp_path / 'net'))
     loaded = gluon.SymbolBlock.imports(str(tmp_path / 'net-symbol.json'), ['data0', 'data1'])
     np.testing.assert_array_equal(loaded(*inputs).asnumpy(), expected)
+
+
+# ---- the slopes of stage 2, which autograd takes as constants ----
+
+@pytest.mark.parametrize('loss', [SoftDiceLoss, DiceCELoss])
+@pytest.mark.parametrize('fields', [
+    dict(), dict(sparse_label=False, activation='sigmoid'),
+    dict(sparse_label=False, activation='sigmoid', batch_dice=True, pool_classes=True)])
+@pytest.mark.parametrize('hybridize', [False, True])
+def test_a_second_derivative_is_refused(hybridize, fields, loss):
+    """It would be wrong, as slopes are constants; MXNet has none of an operator on the way."""
+    loss = loss(**fields)
+    loss.hybridize(hybridize)
+    pred = ndarray(PRED)
+    label = ndarray(LABEL if loss.options.dice.sparse_label else np.ones_like(PRED))
+    pred.attach_grad()
+    with pytest.raises(mx.base.MXNetError):
+        with autograd.record():
+            value = loss(pred, label)
+            gradient = autograd.grad(value, [pred], create_graph=True, retain_graph=True)[0]
+            total = (gradient * gradient).sum()
+        total.backward()
+
+
+@pytest.mark.parametrize('make', [SoftDiceLoss, hybrid, Net])
+def test_an_infinite_sum_is_a_class_not_found(make):
+    """Class 0 has a prediction whose square overflows, so its score is 0; class 1 is perfect."""
+    options = DiceOptions(activation='none', sparse_label=False, exponent=2, smooth=0)
+    label = np.array([[[1.0, 0.0], [0.5, 0.5]]])
+    pred = np.array([[[1e200, 0.0], [0.5, 0.5]]])
+    loss = make(options) if make is not hybrid else hybrid(**options.to_dict())
+    loss.cast('float64')
+    value, gradient = differentiate(loss, Arrays(pred, label, None, np.ones(1)))
+    assert value == [0.5]
+    assert (np.abs(gradient[0, 0]) < 1e-290).all() and np.isfinite(gradient).all()
+
+
+@operators_only
+@pytest.mark.parametrize('make', [SoftDiceLoss, Net])
+def test_a_bad_label_is_a_nan_under_every_option(make):
+    """Also where the classes that are there would not count, or have a weight of 0."""
+    for case in CASES + CE_CASES:
+        arrays = case.arrays()
+        label = arrays.label.astype('float64')
+        label[(-1,) + (0,) * (label.ndim - 1)] = -7
+        loss = (make if make is Net else FAMILIES[type(case.options)].block)(case.options)
+        loss.cast('float64')
+        value, gradient = differentiate(loss, arrays._replace(label=label))
+        assert np.isnan(value[-1]).all(), case.name
+        if case.options.dice.batch_dice:
+            assert np.isnan(value).all(), case.name
+        else:
+            assert np.isfinite(value[:-1]).all(), case.name
+        assert np.isnan(gradient[-1]).any(), case.name

@@ -1,6 +1,5 @@
-"""The operator over the kernels inside MXNet: what it refuses, and what it must not disturb."""
+"""The operator over the kernels inside MXNet: what it takes, and what it must not disturb."""
 import multiprocessing
-import os
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from backends import MODES, Net, differentiate, in_mode, ndarray
 from cases import Arrays
 from mxnet import autograd, gluon
 from mxnet.base import MXNetError
+from processes import HANG, surroundings
 from tolerances import TOLERANCE
 
 from gluon_dice import SoftDiceLoss
@@ -34,37 +34,20 @@ def make(mode, **fields):
     return in_mode(mode, DiceOptions(**fields))
 
 
-# --- values that are refused, and life after that -------------------------------------------------
+# --- life after a refusal; all of these: refusals.py ----------------------------------------------
 
-WRONG_LABEL, WRONG_WEIGHT, WRONG_SOFT = LABEL.copy(), WEIGHT.copy(), np.zeros_like(PRED)
-WRONG_LABEL[1, 2, 3], WRONG_WEIGHT[2, 0, 1], WRONG_SOFT[1, 0, 2, 3] = 4, -0.5, 1.5
-
-BAD_VALUES = {
-    'label': (dict(), (PRED, WRONG_LABEL),
-              r'label must be a whole number in \[0, 4\).*got 4.* in sample 1, pixel 13 of 30'),
-    'weight': (dict(), (PRED, LABEL, WRONG_WEIGHT),
-               'pixel_weight must be finite and not negative.*got -0.5 in sample 2, pixel 1 of 30'),
-    'dense': (dict(sparse_label=False), (PRED, WRONG_SOFT),
-              r'a dense label must lie in \[0, 1\].*got 1.5'),
-    'power': (dict(activation='none', exponent=1.5), (PRED - 9, LABEL),
-              'a negative prediction has no power 1.5'),
-}
+WRONG_LABEL = LABEL.copy()
+WRONG_LABEL[1, 2, 3] = 4
 
 
 @each_mode
-@pytest.mark.parametrize('name', list(BAD_VALUES))
-def test_a_bad_value_is_an_error_and_the_next_call_works(mode, name):
-    fields, inputs, message = BAD_VALUES[name]
-    loss = make(mode, **fields)
+def test_the_call_after_an_error_works(mode):
+    loss = make(mode)
     for _ in range(3):
-        with pytest.raises(MXNetError, match=message) as raised:
-            loss(*map(ndarray, inputs)).asnumpy()
-        assert str(raised.value).count('must') == 1 or name == 'power'  # no older errors in it
-        good = [np.abs(PRED), np.zeros_like(PRED) if 'sparse_label' in fields else LABEL]
-        good += [WEIGHT] * (len(inputs) == 3)
-        value = loss(*map(ndarray, good)).asnumpy()
-        expected = soft_dice_loss(*good[:2], DiceOptions(**fields), *good[2:])
-        assert relative_error(value, expected) <= TOLERANCE['loss, float32']
+        with pytest.raises(MXNetError, match='label must be a whole number'):
+            loss(ndarray(PRED), ndarray(WRONG_LABEL)).asnumpy()
+        value = loss(ndarray(PRED), ndarray(LABEL)).asnumpy()
+        assert relative_error(value, soft_dice_loss(PRED, LABEL)) <= TOLERANCE['loss, float32']
 
 
 def test_an_error_while_recording_leaves_training_intact():
@@ -77,29 +60,7 @@ def test_an_error_while_recording_leaves_training_intact():
     assert relative_error(gradient, vjp(1.0)) <= TOLERANCE['gradient, float32']
 
 
-# --- shapes and types, in a graph too -------------------------------------------------------------
-
-BAD_SHAPES = {
-    'axes swapped': (dict(), (PRED, LABEL.transpose(0, 2, 1)),
-                     r'pred of shape \(3, 4, 6, 5\) that is \(3, 6, 5\) or \(3, 1, 6, 5\); '
-                     r'got \(3, 5, 6\)'),
-    'dense for sparse': (dict(), (PRED, PRED), 'or sparse_label=False for one value per class'),
-    'sparse for dense': (dict(sparse_label=False), (PRED, LABEL), 'must have the shape of pred'),
-    'weight': (dict(), (PRED, LABEL, WEIGHT[:, :, :1]), 'pixel_weight must have one value per pix'),
-    'axis': (dict(axis=4), (PRED, LABEL), 'axis must be an axis of pred'),
-    'one class': (dict(), (PRED[:, :1], 0 * LABEL), "activation='softmax' over one class is alway"),
-    'sigmoid': (dict(activation='sigmoid'), (PRED, LABEL), 'needs a prediction of one channel'),
-}
-
-
-@pytest.mark.parametrize('name', list(BAD_SHAPES))
-def test_a_graph_refuses_shapes_in_the_same_words(name):
-    fields, inputs, message = BAD_SHAPES[name]
-    with pytest.raises(MXNetError, match=message):
-        make('nested', **fields)(*map(ndarray, inputs)).wait_to_read()
-    with pytest.raises(ValueError, match=message):
-        make('imperative', **fields)(*map(ndarray, inputs))
-
+# --- types and axes, in a graph too ---------------------------------------------------------------
 
 @pytest.mark.parametrize('dtype', ['uint8', 'int8', 'int32', 'int64', 'float16', 'float64', 'bool'])
 @each_mode
@@ -289,8 +250,8 @@ def test_a_setting_that_means_nothing(monkeypatch):
 
 
 def in_a_new_process(code, **environment):
-    return subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, timeout=300,
-                          stderr=subprocess.PIPE, env={**os.environ, **environment})
+    return subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, timeout=HANG,
+                          stderr=subprocess.PIPE, env=surroundings(**environment))
 
 
 LOSS = ('import mxnet as mx; from gluon_dice import SoftDiceLoss; '
@@ -311,6 +272,7 @@ def test_without_an_operator_the_f_operators_serve(tmp_path):
     assert b'SOFT_DICE_NATIVE=1, but the operator cannot be used: the com' in required.stderr
 
 
+@pytest.mark.slow
 def test_a_half_written_operator_is_compiled_again(tmp_path):
     library = build.cached(operator.recipe())
     for suffix in ('.so', '.json'):
@@ -326,12 +288,13 @@ def test_the_operator_is_kept_by_version_of_mxnet():
     assert operator.recipe().parts[-1].source.name == 'operator.cc'
 
 
+@pytest.mark.slow
 def test_commands(tmp_path):
     def command(*arguments, **environment):
         # What other packages warn of when MXNet imports them is no part of what is said.
         return subprocess.run([sys.executable, '-W', 'ignore', '-m', 'gluon_dice', *arguments],
-                              timeout=300, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env={**os.environ, **environment})
+                              timeout=HANG, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=surroundings(**environment))
     assert b'the operator over the kernels' in command('info').stdout
     off = command('info', SOFT_DICE_NATIVE='0')
     assert off.returncode == 0 and b'SOFT_DICE_NATIVE=0' in off.stdout
@@ -383,7 +346,7 @@ def test_from_several_threads_and_contexts():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=HANG)
     assert not wrong
 
 
@@ -399,8 +362,8 @@ def test_after_a_fork():
         queue = context.Queue()
         child = context.Process(target=loss_in_child, args=(queue,))
         child.start()
-        value = queue.get(timeout=60)
-        child.join(timeout=60)
+        value = queue.get(timeout=HANG)
+        child.join(timeout=HANG)
         np.testing.assert_array_equal(value, expected)
     np.testing.assert_array_equal(SoftDiceLoss()(ndarray(PRED), ndarray(LABEL)).asnumpy(), expected)
 
@@ -408,9 +371,9 @@ def test_after_a_fork():
 def test_takes_no_memory_besides_the_gradient():
     """For a prediction that a network has computed: its gradient is one array of its size."""
     code = '''
-import resource, numpy as np, mxnet as mx
+import mxnet as mx
+from processes import peak_memory
 from gluon_dice import SoftDiceLoss
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 x = mx.nd.ones((4, 8, 512, 512)); label = mx.nd.ones((4, 512, 512))
 small = mx.nd.ones((1, 8, 8, 8)); small.attach_grad()
 scale = mx.nd.ones((1,)); scale.attach_grad()
@@ -422,13 +385,13 @@ x.attach_grad(); x.grad.wait_to_read()
 with mx.autograd.record():
     pred = 2 * x
     pred.wait_to_read()
-    before = peak()
+    before = peak_memory()
     value = loss(pred, label)
     value.wait_to_read()
-print((peak() - before) / pred.size / 4)
+print((peak_memory() - before) / pred.size / 4)
 value.backward(); x.grad.wait_to_read()
-print((peak() - before) / pred.size / 4)
+print((peak_memory() - before) / pred.size / 4)
 '''
     done = in_a_new_process(code, SOFT_DICE_NATIVE='1')
     forward, both = map(float, done.stdout.decode().split())
-    assert forward <= 0.05 and both <= 1.05, (forward, both)
+    assert forward <= 0.05 and 0.95 <= both <= 1.05, (forward, both)

@@ -1,4 +1,4 @@
-"""DiceCELoss over the kernels inside MXNet: what it refuses, and where its gradient goes."""
+"""DiceCELoss over the kernels inside MXNet: where its gradient goes."""
 import mxnet as mx
 import numpy as np
 import pytest
@@ -28,27 +28,6 @@ each_mode = pytest.mark.parametrize('mode', MODES)
 
 def make(mode, **fields):
     return in_mode(mode, DiceCEOptions(**fields))
-
-
-@each_mode
-def test_a_bad_value_is_an_error_and_the_next_call_works(mode):
-    loss = make(mode, **FIELDS)
-    for _ in range(2):
-        with pytest.raises(MXNetError, match=r'label must be a whole number in \[0, 4\).*in sample '
-                                             '1, pixel 13 of 30'):
-            loss(ndarray(PRED), ndarray(WRONG_LABEL)).asnumpy()
-        value = loss(ndarray(PRED), ndarray(LABEL)).asnumpy()
-        expected = dice_ce_loss(PRED, LABEL, DiceCEOptions(**FIELDS))
-        assert relative_error(value, expected) <= TOLERANCE['loss, float32']
-
-
-def test_a_graph_refuses_weights_of_another_length_in_the_same_words():
-    message = 'ce_class_weights must have one number per class of pred, here 4; got 2'
-    inputs = [ndarray(PRED), ndarray(LABEL)]
-    with pytest.raises(MXNetError, match=message):
-        make('nested', ce_class_weights=[1, 2])(*inputs).wait_to_read()
-    with pytest.raises(ValueError, match=message):
-        make('imperative', ce_class_weights=[1, 2])(*inputs)
 
 
 def test_the_graph_follows_the_environment(monkeypatch):
@@ -158,9 +137,9 @@ def test_an_exported_graph(tmp_path):
 def test_takes_no_memory_besides_the_gradient():
     """For a prediction that a network has computed: its gradient is one array of its size."""
     code = '''
-import resource, mxnet as mx
+import mxnet as mx
+from processes import peak_memory
 from gluon_dice import DiceCELoss
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 loss = DiceCELoss(label_smoothing=0.1)
 def run(size):
     x = mx.nd.ones((4, 8, size, size)); label = mx.nd.ones((4, size, size))
@@ -168,12 +147,12 @@ def run(size):
     with mx.autograd.record():
         pred = 2 * x
         pred.wait_to_read()
-        before = peak()
+        before = peak_memory()
         value = loss(pred, label)
     value.backward(); x.grad.wait_to_read()
-    return (peak() - before) / pred.size / 4
+    return (peak_memory() - before) / pred.size / 4
 run(8)
 print(run(512))
 '''
     done = in_a_new_process(code, SOFT_DICE_NATIVE='1')
-    assert float(done.stdout) <= 1.05, done.stderr.decode()
+    assert 0.95 <= float(done.stdout) <= 1.05, done.stderr.decode()

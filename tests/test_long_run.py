@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from long_run import DICE, Mark, Plan, Subject, finding, growth, run
 
+pytestmark = pytest.mark.slow
+
 SHORT = Plan(steps=60, shapes=6, every=2)
 
 

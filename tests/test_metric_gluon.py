@@ -139,7 +139,7 @@ def test_registry_and_config():
     assert isinstance(metric, DiceMetric) and isinstance(mx.metric.create('DiceMetric'), DiceMetric)
     config = metric.get_config()
     for again in (mx.metric.create(**config), mx.metric.create(json.dumps(config))):
-        assert again.get_config() == config and again.rules == metric.rules
+        assert again.get_config() == config and again.options == metric.options
         assert fed(again).get() == fed(mx.metric.create(**config)).get()
 
 

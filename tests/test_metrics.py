@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import TOLERANCE
 
-from soft_dice import DiceOptions, HardCounts, hard_counts, hard_dice
-from soft_dice.metrics import HardRules, Tally
+from soft_dice import (DiceCEOptions, DiceOptions, HardCounts, hard_counts, hard_dice, preset,
+                       soft_dice_loss)
+from soft_dice.metric_options import MetricOptions
+from soft_dice.metrics import Tally
 from soft_dice.resize import resize
 
 pytestmark = pytest.mark.usefixtures('implementation')
@@ -272,7 +274,7 @@ def test_bad_beta_and_empty(keywords, message):
     with pytest.raises(ValueError, match=message):
         hard_dice(PRED, LABEL, **keywords)
     with pytest.raises(ValueError, match=message):
-        HardRules(**keywords)
+        MetricOptions(**keywords)
 
 
 @pytest.mark.parametrize('threshold', [1, -0.1, np.nan, '0.5', True])
@@ -304,7 +306,7 @@ def batches(classes=3):
     return st.lists(counts, min_size=1, max_size=5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(parts=batches(), data=st.data())
 def test_merged_in_any_order_and_grouping_is_all_at_once(parts, data):
     whole = HardCounts.join(parts)
@@ -316,13 +318,13 @@ def test_merged_in_any_order_and_grouping_is_all_at_once(parts, data):
         merged = (part.total() + merged).total()
     assert merged == whole.total()
     for per_image in (False, True):
-        tally = Tally(HardRules(per_image=per_image))
+        tally = Tally(MetricOptions(per_image=per_image))
         for part in parts:
             tally.add(part)
         assert tally.counts == (whole if per_image else whole.total())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2 ** 32 - 1), size=st.integers(1, 5))
 def test_batches_give_what_the_whole_set_gives(seed, size):
     rng = np.random.RandomState(seed)
@@ -347,36 +349,55 @@ def test_counts_of_other_classes_do_not_merge():
     with pytest.raises(TypeError):
         COUNTS + 1
     for per_image in (False, True):
-        tally = Tally(HardRules(per_image=per_image))
+        tally = Tally(MetricOptions(per_image=per_image))
         tally.add(COUNTS)
         with pytest.raises(ValueError, match='must be of the same classes'):
             tally.add(HardCounts([[1]], [[1]], [[1]]))
         assert tally.counts == (COUNTS if per_image else COUNTS.total())
 
 
-# --- the rules both plugins take -----------------------------------------------------------------
+# --- the options both plugins take --------------------------------------------------------------
 
-def test_rules_from_names_and_back():
-    rules = HardRules.from_names(DiceOptions(smooth=1.0, ignore_label=7), empty=1, beta=2.0,
-                                 include_background=False)
-    assert rules == HardRules(DiceOptions(ignore_label=7, include_background=False), beta=2.0,
-                              empty=1)
-    assert rules.to_names() == dict(ignore_label=7, include_background=False, beta=2.0, empty=1)
-    assert HardRules.from_names(**rules.to_names()) == rules
+def test_metric_options_of_a_loss_and_back():
+    options = MetricOptions.of_loss(DiceOptions(smooth=1.0, ignore_label=7), empty=1, beta=2.0,
+                                    include_background=False)
+    assert options.dice == DiceOptions(ignore_label=7, include_background=False)
+    changes = dict(beta=2.0, empty=1, include_background=False, ignore_label=7)
+    assert options.changes_from() == changes and options == MetricOptions(**changes)
+    assert repr(options) == 'MetricOptions(' \
+        'beta=2.0, empty=1, include_background=False, ignore_label=7)'
+    assert MetricOptions.from_param_str(options.to_json()) == options
+    assert options.replace(empty='nan') != options
+    assert hash(options.replace(empty=np.float32(1))) == hash(options)
 
 
-@pytest.mark.parametrize('names, error, message', [
+def test_a_preset_gives_a_metric_how_labels_are_read_and_not_its_beta():
+    options = MetricOptions.from_param_str('{"preset": "salehi2017", "ignore_label": 255}')
+    assert preset('salehi2017').beta == 0.7
+    assert options == MetricOptions(include_background=False, ignore_label=255)
+    with pytest.raises(TypeError, match='smooth is an option of the loss alone'):
+        MetricOptions.from_param_str('{"preset": "monai", "smooth": 1}')
+
+
+@pytest.mark.parametrize('fields, error, message', [
     (dict(smooth=1), TypeError, 'smooth is an option of the loss alone; the hard Dice takes activ'),
     (dict(smoth=1), TypeError, "unknown option 'smoth'; the hard Dice takes activation"),
     (dict(per_image=1), ValueError, 'per_image must be True or False'),
     (dict(threshold=0.2), ValueError, 'threshold=0.2 has no meaning'),
     (dict(ignore_label='x'), ValueError, 'ignore_label must be a whole number'),
 ])
-def test_bad_rules(names, error, message):
+def test_bad_metric_options(fields, error, message):
     with pytest.raises(error, match=message):
-        HardRules.from_names(**names)
+        MetricOptions(**fields)
+
+
+def test_a_loss_s_options_of_another_kind():
+    with pytest.raises(TypeError, match='options must be a soft_dice.DiceOptions, .*DiceCEOptions'):
+        hard_dice(PRED, LABEL, options=DiceCEOptions())
+    with pytest.raises(TypeError, match='options.dice are those'):
+        soft_dice_loss(PRED, LABEL, MetricOptions())
 
 
 def test_an_empty_tally():
-    tally = Tally(HardRules())
+    tally = Tally(MetricOptions())
     assert tally.counts is None and tally.per_class().size == 0 and np.isnan(tally.mean())

@@ -4,8 +4,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from processes import HANG
 
 from soft_dice.native import build
+
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent / 'native'
 FLAGS = ['-g', '-O1', '-std=c++14', '-fopenmp', '-fno-math-errno', '-fno-trapping-math']
@@ -35,7 +38,7 @@ def compile_stress(folder, sanitizer, extra=(), edit=None):
 
 def run(program):
     return subprocess.run([program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          universal_newlines=True, timeout=300,
+                          universal_newlines=True, timeout=HANG,
                           env={**os.environ, 'TSAN_OPTIONS': 'halt_on_error=1'})
 
 

@@ -19,6 +19,7 @@ from tolerances import TOLERANCE
 from soft_dice import ClassFrequencies, DiceOptions, class_frequencies, class_weights
 from soft_dice import frequencies as module
 from soft_dice.__main__ import main
+from soft_dice.plan import resolve
 
 EXACT = TOLERANCE['value, float64']
 FIRST = np.array([[0, 0, 0, 0], [0, 0, 1, 255]])
@@ -62,7 +63,7 @@ def labels_lists():
     return st.lists(label, min_size=2, max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(labels=labels_lists(), data=st.data())
 def test_sets_merge_in_any_order(labels, data):
     cut = data.draw(st.integers(1, len(labels) - 1))
@@ -139,7 +140,7 @@ def test_effective_number_of_millions_of_pixels_tells_them_apart():
     np.testing.assert_allclose(alike, 1, rtol=EXACT)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pixels=st.lists(st.integers(0, 10 ** 12), min_size=2, max_size=8).filter(any),
        method=st.sampled_from(module.METHODS), data=st.data())
 def test_weights_have_mean_1_and_fall_with_the_pixels(pixels, method, data):
@@ -151,7 +152,7 @@ def test_weights_have_mean_1_and_fall_with_the_pixels(pixels, method, data):
     assert (weights[~present] == weights[present].max()).all()
     if method != 'median_frequency':
         assert (np.diff(weights[present][np.argsort(np.array(pixels)[present])]) <= 0).all()
-    assert DiceOptions(class_weights=weights).resolve(len(pixels))
+    assert resolve(DiceOptions(class_weights=weights), len(pixels))
 
 
 @pytest.mark.parametrize('keywords, message', [

@@ -4,8 +4,8 @@ from typing import Any, Dict, Iterator, List, Tuple
 import numpy as np
 
 from soft_dice.checker.findings import Finding
+from soft_dice.checker.numeric import relative_error
 from soft_dice.checker.subject import Died, Example, Refused, Shape
-from soft_dice.gradcheck import relative_error
 
 from .subject import GluonLoss
 from .target import Call, Outcome

@@ -12,17 +12,17 @@ import re
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Iterator, Optional
 
 import mxnet as mx
 import numpy as np
 
 from soft_dice import native as kernels
-from soft_dice.ce_options import DiceCEOptions
 from soft_dice.native import build
-from soft_dice.options import DiceOptions
+from soft_dice.plan import Plan
+from soft_dice.sums import Sums
 
-from ..counts import Counts
+from ..layout import Layout
 
 HERE = Path(__file__).resolve().parent
 OLDEST_API = 11  # MXNet 1.9; 1.8 has another one, and its wheel not all of it
@@ -185,9 +185,9 @@ def constant(array: mx.nd.NDArray) -> mx.nd.NDArray:
     return array.astype('uint8') if np.dtype(array.dtype) == bool else array
 
 
-def count(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options: DiceOptions,
-          batch_axis: int, arrays: bool) -> Counts:
-    """The three sums of the loss, of float32 or float64 ``pred``.
+def count(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], plan: Plan, layout: Layout,
+          arrays: bool) -> Sums:
+    """The sums, of float32 or float64 ``pred``; E is divided by W, which has no gradient.
 
     arrays : label and pixel_weight are arrays that want no gradient; in a graph they get zeros.
 
@@ -195,32 +195,22 @@ def count(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options: D
     ------
     MXNetError : shapes that do not match; when the result is read, a value that is not allowed.
     """
-    return Counts(*_outputs(F, pred, label, pixel_weight, options, batch_axis, arrays))
-
-
-def count_both(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options: DiceCEOptions,
-               batch_axis: int, arrays: bool) -> Tuple[Counts, Any, Any]:
-    """As :func:`count`, and of the cross-entropy E and W, each (N, 1); W has no gradient."""
-    weights = options.ce_class_weights or ()
-    *sums, loss, weight = _outputs(
-        F, pred, label, pixel_weight, options.dice, batch_axis, arrays, entropy=1,
-        entropy_weights=','.join(map(repr, weights)), smoothing=repr(options.label_smoothing),
-        gamma=repr(options.ce_gamma))
-    return Counts(*sums), F.expand_dims(loss, axis=1), F.expand_dims(weight, axis=1)
-
-
-def _outputs(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], options: DiceOptions,
-             batch_axis: int, arrays: bool, **attributes: Any) -> Any:
-    """What the operator gives, with these attributes beside those that the options make."""
+    options, ce = plan.dice, plan.ce
     inputs = [pred, label] + [pixel_weight] * (pixel_weight is not None)
-    if batch_axis != 0:
-        one_class = F.slice_axis(pred, axis=options.axis, begin=0, end=1)
+    if layout.batch_axis != 0:
+        one_class = F.slice_axis(pred, axis=layout.axis, begin=0, end=1)
         per_pixel = slice(1 if options.sparse_label else 2, None)
         inputs[per_pixel] = [F.reshape_like(each, one_class) for each in inputs[per_pixel]]
-        inputs = [F.swapaxes(each, dim1=0, dim2=batch_axis) for each in inputs]
-    return F.soft_dice_counts(
+        inputs = [F.swapaxes(each, dim1=0, dim2=layout.batch_axis) for each in inputs]
+    entropy = {} if ce is None else dict(
+        entropy=1, smoothing=repr(ce.label_smoothing), gamma=repr(ce.ce_gamma),
+        entropy_weights=','.join(map(repr, ce.ce_class_weights or ())))
+    *sums, = F.soft_dice_counts(
         *inputs, activation=options.activation, overlap=options.overlap,
-        exponent=repr(options.exponent), axis=options.axis,
+        exponent=repr(options.exponent), axis=layout.axis,
         sparse_label=int(options.sparse_label),
         ignore_label='' if options.ignore_label is None else options.ignore_label,
-        weighted=int(pixel_weight is not None), zero_gradients=int(not arrays), **attributes)
+        weighted=int(pixel_weight is not None), zero_gradients=int(not arrays), **entropy)
+    if ce is not None:
+        sums[4] = F.BlockGrad(sums[4])
+    return Sums(*sums)

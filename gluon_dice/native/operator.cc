@@ -146,9 +146,13 @@ int class_axis(const Attributes &attributes, const Shape &pred) {
     refuse("pred must have a batch axis and a class axis, for example (2, 4, 9, 8); got shape " +
            written(pred));
   }
-  if (axis < 1 || axis >= axes) {
-    refuse("axis must be an axis of pred behind the batch axis; got axis=" + std::to_string(given) +
-           " for pred of shape " + written(pred));
+  if (axis < 0 || axis >= axes) {
+    refuse("axis must be an axis of pred, which has " + std::to_string(axes) + "; got axis=" +
+           std::to_string(given));
+  }
+  if (axis == 0) {
+    refuse("axis must not be the batch axis, 0; axis=" + std::to_string(given) +
+           " is, for pred of shape " + written(pred));
   }
   return axis;
 }
@@ -185,9 +189,22 @@ void check_entropy(const Attributes &attributes, unsigned classes) {
     refuse("ce_class_weights must have one number per class of pred, here " +
            std::to_string(classes) + "; got " + std::to_string(given));
   }
-  if (text(attributes, "activation") == "none") {
-    refuse("activation='none' leaves the cross-entropy without logits; use 'softmax' or 'sigmoid', "
-           "and a prediction before its activation");
+}
+
+/* Of the inputs, pred first; what MXNet does not know yet is left to a later call. */
+void check_shapes(const Attributes &attributes, const std::vector<Shape> &inputs, bool all_known) {
+  const Shape &pred = inputs.at(0);
+  const int axis = class_axis(attributes, pred);
+  check_activation(attributes, pred[axis]);
+  check_entropy(attributes, pred[axis]);
+  for (size_t i = 1; i < inputs.size(); ++i) {
+    if (!all_known && !known(inputs[i])) continue;
+    if (i == 2 || flag(attributes, "sparse_label")) {
+      check_per_pixel(i == 1 ? "label" : "pixel_weight", inputs[i], pred, axis);
+    } else if (inputs[i] != pred) {
+      refuse("a dense label (sparse_label=False) must have the shape of pred, " + written(pred) +
+             "; got " + written(inputs[i]));
+    }
   }
 }
 
@@ -287,10 +304,9 @@ MXReturnValue infer_type(const Attributes &attributes, std::vector<int> *inputs,
                          std::vector<int> *outputs) {
   return guarded([&] {
     int &pred = inputs->at(0);
-    if (pred == mxnet::ext::kFloat16) {
-      refuse("pred must be float32 or float64, for example pred.astype('float32'); got float16");
+    if (pred > mxnet::ext::kFloat64) {
+      refuse("pred must be float32 or float64, for example pred.astype(\"float32\")");
     }
-    if (pred > mxnet::ext::kFloat64) refuse("pred must be float32 or float64");
     for (int &type : *inputs) {
       if (type > mxnet::ext::kInt64) {
         refuse("label and pixel_weight must be numbers, for example label.astype('uint8'); got bool");
@@ -306,28 +322,18 @@ MXReturnValue infer_shape(const Attributes &attributes, std::vector<Shape> *inpu
   return guarded([&] {
     const Shape &pred = inputs->at(0);
     if (!known(pred)) return;  // a later round knows more
-    const int axis = class_axis(attributes, pred);
-    check_activation(attributes, pred[axis]);
-    check_entropy(attributes, pred[axis]);
-    const bool dense = !flag(attributes, "sparse_label");
-    for (size_t i = 1; i < inputs->size(); ++i) {
-      const Shape &shape = (*inputs)[i];
-      if (!known(shape)) continue;
-      if (i == 2 || !dense) {
-        check_per_pixel(i == 1 ? "label" : "pixel_weight", shape, pred, axis);
-      } else if (shape != pred) {
-        refuse("a dense label (sparse_label=False) must have the shape of pred, " + written(pred) +
-               "; got " + written(shape));
-      }
-    }
+    check_shapes(attributes, *inputs, false);
     outputs->assign(outputs_of(attributes), {pred[0]});
-    for (size_t i = 0; i < 3; ++i) (*outputs)[i].push_back(pred[axis]);
+    for (size_t i = 0; i < 3; ++i) (*outputs)[i].push_back(pred[class_axis(attributes, pred)]);
   });
 }
 
 MXReturnValue forward(const Attributes &attributes, std::vector<MXTensor> *inputs,
                       std::vector<MXTensor> *outputs, const mxnet::ext::OpResource &) {
   return guarded([&] {
+    std::vector<Shape> shapes;  // that of a single number was not known before
+    for (const MXTensor &each : *inputs) shapes.emplace_back(each.shape.begin(), each.shape.end());
+    check_shapes(attributes, shapes, true);
     const Settings settings = settings_of(attributes);
     const auto operands = operands_of(attributes, *inputs, 0);
     const soft_dice_batch batch = batch_of(attributes, inputs->at(0), operands);

@@ -52,7 +52,7 @@ def batch(trial: Trial) -> Finding:
     alone = example.replace(pred=(1,) + example.pred[1:], label=(1,) + example.label[1:])
     pred, label = inputs(trial.subject, alone, trial.seed)
     try:
-        value['alone'] = float(np.sum(trial.subject.value(pred, label)))
+        value['alone'] = trial.subject.total(pred, label)
         single = trial.subject.evaluate(pred, label).gradient
     except Refused as error:
         return Finding('N=1 fails', value, f'A batch of one sample raises an error: {said(error)}')
@@ -97,7 +97,7 @@ class _Pair:
 
     def interaction(self) -> float:
         """0 where the loss is a sum over samples; relative to how much each changes it."""
-        rr, er, re, ee = (float(np.sum(self.trial.subject.value(*self.of(*states))))
+        rr, er, re, ee = (self.trial.subject.total(*self.of(*states))
                           for states in (('random', 'random'), ('easy', 'random'),
                                          ('random', 'easy'), ('easy', 'easy')))
         change = abs(rr - er) + abs(rr - re)
@@ -190,9 +190,9 @@ def _effects(trial: Trial, example: Example, c: int) -> Dict[str, float]:
     for size in sizes:
         truth, right, wrong = _maps(number, label_classes(example), c, size)
         label = _label(example, truth)
-        costs = [float(np.sum(trial.subject.value(example.towards(_label(example, each), SURE),
-                                                  label))) for each in (right, wrong)]
-        effects[str(size)] = abs(costs[1] - costs[0])
+        low, high = (trial.subject.total(example.towards(_label(example, each), SURE), label)
+                     for each in (right, wrong))
+        effects[str(size)] = abs(high - low)
     return effects
 
 

@@ -8,7 +8,7 @@ from .subject import Evaluation, Refused, Subject
 Loss = Callable[[np.ndarray, np.ndarray], Tuple[Any, Callable[..., np.ndarray]]]
 
 
-class Function(Subject):
+class FunctionSubject(Subject):
     """``function(pred, label)`` gives the loss, () or (N,), and vjp, which takes an upstream of the
     loss's shape to the gradient.  What it raises for an input is its refusal of it."""
 

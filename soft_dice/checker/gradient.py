@@ -42,23 +42,20 @@ def compare(trial: Trial, lines: int = 16) -> Comparison:
     """
     if not np.isfinite(trial.gradient).all():
         return Comparison(np.inf, 0.0, np.nan, np.nan, True, 0.0, 0.0)
-    dtype = trial.subject.dtype
-    random = trial.lines(lines)
-    noise = numeric.noise(trial.loss, trial.pred, random[:5], dtype)
-    a = trial.room * trial.gradient
+    a, random = trial.gradient_near, trial.lines(lines)
+    noise = trial.near.noise(random[:5])
     size = float(np.linalg.norm(a))
     scale, scale_bar = 0.0, 0.0
     if size:
         peak = np.abs(a).max()
-        along = numeric.slopes(trial.loss, trial.pred, (trial.room * a / peak)[None], dtype, noise)
-        scale, scale_bar = along.value[0] * peak / size ** 2, along.bar * peak / size ** 2
-    across = numeric.slopes(trial.loss, trial.pred, random, dtype, noise)
-    rest = numeric.rms(across.value - scale * np.sum(trial.gradient * random,
-                                                     axis=tuple(range(1, random.ndim))))
+        itself = trial.near.derivatives((a / peak)[None], noise)
+        scale, scale_bar = itself.value[0] * peak / size ** 2, itself.bar * peak / size ** 2
+    across = trial.near.derivatives(random, noise)
+    rest = numeric.rms(across.value - scale * numeric.along(a, random))
     numeric_size = np.hypot(scale * size, rest)
     largest = max(size, numeric_size) or 1.0
     off, off_bar = abs(1 - scale) * size, scale_bar * size
-    tolerance = TOLERANCE[dtype] * largest
+    tolerance = TOLERANCE[trial.subject.dtype] * largest
     wrong = (off > max(tolerance, BARS * off_bar) or rest > max(tolerance, BARS * across.bar))
     return Comparison(float(np.hypot(off, rest) / largest),
                       float(np.hypot(off_bar, across.bar) / largest),
@@ -84,7 +81,7 @@ def _judge(trial: Trial) -> Tuple[Finding, Optional[Comparison]]:
     if unwritten == trial.pred.size and not trial.gradient.any():
         return Finding('none', {'unwritten': 1.0},
                        'The backward writes no gradient: nothing would be trained.'), None
-    if numeric.piecewise_constant(trial.loss, trial.pred, trial.lines(3, seed=1)):
+    if trial.near.piecewise_constant(trial.lines(3, seed=1)):
         return Finding('zero-forward', {'slope': 0.0},
                        'The loss does not follow small changes of the prediction: it stands still, '
                        'then jumps, as with an argmax or a threshold. It has no gradient, and what '
@@ -137,23 +134,17 @@ def _stale(trial: Trial, elements: int, measured: Dict[str, Any]) -> Finding:
 
 def _measured(trial: Trial, found: Comparison) -> Dict[str, Any]:
     """The numbers behind the verdict; the worst element is looked for where something is wrong."""
-    finite = np.isfinite(trial.gradient)
-    index = int(np.argmax(np.where(finite, np.abs(trial.gradient * trial.room), np.inf)))
-    if found.wrong and finite.all():
-        def difference(line: np.ndarray) -> float:
-            move = found.step * trial.room * line
-            up, down = trial.loss(trial.pred + move), trial.loss(trial.pred - move)
-            return (up - down) / (2 * found.step)
-        index = numeric.worst_element(trial.gradient * trial.room, difference,
-                                      np.random.RandomState([trial.seed, 2]))
-    worst = np.unravel_index(index, trial.pred.shape)
-    line = np.zeros_like(trial.pred)
-    line[worst] = trial.room[worst]
-    slope = numeric.slopes(trial.loss, trial.pred, line[None], trial.subject.dtype, found.noise)
+    def derivative(lines: np.ndarray) -> np.ndarray:
+        return trial.near.central(lines, found.step).derivative
+
+    gradient = trial.gradient_near
+    worst = (numeric.worst_element(gradient, derivative, np.random.RandomState([trial.seed, 2]))
+             if found.wrong else numeric.largest_element(gradient))
+    at_worst = trial.near.derivatives(numeric.unit(gradient.shape, worst), found.noise).value[0]
     return {'relative_error': found.error, 'error_bar': found.bar, 'cosine': found.cosine,
-            'times_too_large': found.times, 'worst': [int(i) for i in worst],
+            'times_too_large': found.times, 'worst': list(worst),
             'analytic': float(trial.gradient[worst]) + 0.0,  # no -0
-            'numeric': float(slope.value[0] / trial.room[worst])}
+            'numeric': float(at_worst / trial.room[worst])}
 
 
 def _wrong(trial: Trial, found: Comparison, measured: Dict[str, Any]) -> str:

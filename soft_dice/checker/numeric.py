@@ -1,31 +1,39 @@
-"""Derivatives of a function whose value carries rounding noise, each with an error bar.
+"""Numeric derivatives of a function near a point, along lines, and gradients compared with them.
 
-The noise is measured (the high differences of Moré and Wild: Estimating computational noise, SIAM
-J. Sci. Comput. 2011) and so is the truncation error, by comparing steps.  Central differences at
-steps h and q h are extrapolated (Richardson); the step is the one where the extrapolation moves
-least between neighbours, over all lines together, as over one alone it may stand still by accident.
-Kinks (max, relu, abs) inside a step show in the second difference; they widen the bar or call for a
-smaller step, and so are not taken for a wrong gradient.
+There is one way to take a derivative.  The central difference of the values a step up and a step
+down a line has an error that falls as the square of the step.  Two of them, with different steps,
+are extrapolated to a step of 0 (Richardson), and the error falls as the fourth power.
+
+- ``Point.stencil`` extrapolates from the steps 2h and h: this is the 4-point stencil.  It suits a
+  function that is exact to float64.
+- ``Point.derivatives`` tries one pair of steps after the other.  It suits a function whose value
+  carries rounding noise, and returns an error bar.
+
+Nothing here knows what a loss is.
 """
-from typing import Callable, NamedTuple
+import itertools
+from typing import Any, Callable, Iterable, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-Function = Callable[[np.ndarray], float]
+Index = Tuple[int, ...]
+Derivative = Callable[[np.ndarray], np.ndarray]  # of lines, (K,) + shape: the derivatives, (K,)
 
 # From large, where truncation rules, to small, where noise does.
 STEPS = {'float32': 2.0 ** -np.arange(1, 10), 'float64': 4.0 ** -np.arange(3, 11)}
-# Error bars, relative to the slope, that need no smaller steps.
+# Error bars, relative to the derivative, that need no smaller steps.
 ENOUGH = {'float32': 1e-4, 'float64': 1e-7}
 
 
-class Slopes(NamedTuple):
-    """value : (K,), derivative along each line.  bar : its error, root mean square over lines.
-    step : the step it was taken with."""
-
-    value: np.ndarray
-    bar: float
-    step: float
+def relative_error(a: np.ndarray, b: np.ndarray) -> float:
+    """||a - b|| / max(||a||, ||b||); 0 where both are zero, inf where one is not finite."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f'a and b must have one shape; got {a.shape} and {b.shape}')
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return float('inf')
+    size = max(np.linalg.norm(a), np.linalg.norm(b))
+    return float(np.linalg.norm(a - b) / size) if size else 0.0
 
 
 def rms(x: np.ndarray) -> float:
@@ -37,78 +45,178 @@ def quantum(size: float, dtype: str) -> float:
     return float(np.spacing(np.dtype(dtype).type(max(abs(size), 1e-30))))
 
 
-def noise(function: Function, x: np.ndarray, lines: np.ndarray, dtype: str) -> float:
-    """Standard deviation of the rounding errors in the function's value.
+class Central(NamedTuple):
+    """The values a step up and a step down each of K lines, (K,)."""
 
-    Third differences of 8 values a hair apart hold no trend any more, only noise, whose variance
-    they multiply by 20; a kink among the values spoils one line and not the median.
+    up: np.ndarray
+    down: np.ndarray
+    step: float
+
+    @property
+    def derivative(self) -> np.ndarray:
+        return (self.up - self.down) / (2 * self.step)
+
+    def bend(self, middle: float) -> np.ndarray:
+        return self.up - 2 * middle + self.down
+
+
+class Derivatives(NamedTuple):
+    """value : (K,), derivative along each line.  bar : its error, root mean square over lines.
+    step : the step it was taken with."""
+
+    value: np.ndarray
+    bar: float
+    step: float
+
+
+class Point:
+    """A function near one point.
+
+    function : of a move away from the point, an array, to a number.
+    dtype : 'float32' or 'float64', what the function computes in.
+    evaluations : how often it was called so far.
+
+    ``lines`` are moves, (K,) + the shape of one.
     """
-    hair = 2.0 ** -12 if dtype == 'float32' else 2.0 ** -24
-    found = []
-    for line in lines:
-        values = np.array([function(x + t * hair * line) for t in range(8)])
-        found.append(rms(np.diff(values, 3)) / np.sqrt(20))
-    return max(float(np.median(found)), 0.3 * quantum(values[0], dtype))
 
+    def __init__(self, function: Callable[[np.ndarray], float], dtype: str = 'float64') -> None:
+        self.dtype = dtype
+        self.evaluations = 0
+        self._function = function
 
-def slopes(function: Function, x: np.ndarray, lines: np.ndarray, dtype: str, noise: float
-           ) -> Slopes:
-    """The derivative of ``function`` at x along each of ``lines``, (K,) + x's shape."""
-    steps = STEPS[dtype]
-    q = steps[0] / steps[1]
-    best = Slopes(np.full(len(lines), np.nan), float('inf'), float(steps[-1]))
-    middle = function(x)
-    coarse = coarse_bend = previous = None
-    for step in steps:
-        up = np.array([function(x + step * line) for line in lines])
-        down = np.array([function(x - step * line) for line in lines])
-        fine, bend = (up - down) / (2 * step), up - 2 * middle + down
-        if coarse is not None:
-            extrapolated = (q ** 2 * fine - coarse) / (q ** 2 - 1)
-            # Of a smooth function bends are as the squares of the steps; a kink's are not.
-            kink = rms(coarse_bend - q ** 2 * bend) / (2 * q * step)
+    def at(self, move: np.ndarray) -> float:
+        self.evaluations += 1
+        return self._function(move)
+
+    def _values(self, moves: Iterable[np.ndarray]) -> np.ndarray:
+        """Infinity becomes NaN, as the difference of two would, which would also warn."""
+        values = np.array([self.at(move) for move in moves])
+        return np.where(np.isfinite(values), values, np.nan)
+
+    def central(self, lines: np.ndarray, step: float) -> Central:
+        return Central(self._values(step * line for line in lines),
+                       self._values(-step * line for line in lines), step)
+
+    def stencil(self, lines: np.ndarray, step: float) -> np.ndarray:
+        """(f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12 h along each line, where h is ``step``."""
+        return _extrapolated(self.central(lines, 2 * step), self.central(lines, step))
+
+    def noise(self, lines: np.ndarray) -> float:
+        """Standard deviation of the rounding errors in the function's value.
+
+        Third differences of 8 values a hair apart hold no trend any more, only noise, whose
+        variance they multiply by 20; a kink among the values spoils one line and not the median
+        (Moré and Wild: Estimating computational noise, SIAM J. Sci. Comput. 2011).
+        """
+        hair = 2.0 ** -12 if self.dtype == 'float32' else 2.0 ** -24
+        values = [self._values(t * hair * line for t in range(8)) for line in lines]
+        found = [rms(np.diff(each, 3)) / np.sqrt(20) for each in values]
+        return max(float(np.median(found)), 0.3 * quantum(values[0][0], self.dtype))
+
+    def derivatives(self, lines: np.ndarray, noise: float) -> Derivatives:
+        """The derivative along each line, with an error bar.
+
+        The step is the one where the extrapolation moves least from the step before, over all
+        lines together, as over one alone it may stand still by accident.  That and ``noise`` make
+        the error bar.  Kinks (max, relu, abs) inside a step show in the second difference; they
+        widen the bar or call for a smaller step, and so are not taken for a wrong gradient.
+        """
+        steps = STEPS[self.dtype]
+        best = Derivatives(np.full(len(lines), np.nan), float('inf'), float(steps[-1]))
+        middle = self.at(np.zeros_like(lines[0]))
+        coarse, previous = self.central(lines, steps[0]), None
+        for step in steps[1:]:
+            fine = self.central(lines, step)
+            value = _extrapolated(coarse, fine)
             if previous is not None:
-                bar = float(np.linalg.norm([rms(extrapolated - previous), kink, noise / step]))
+                bar = float(np.linalg.norm([rms(value - previous), _kink(coarse, fine, middle),
+                                            noise / step]))
                 if bar < best.bar:  # never where the bar is NaN
-                    best = Slopes(extrapolated, bar, float(step))
-            if noise / step > best.bar or best.bar < ENOUGH[dtype] * rms(best.value):
+                    best = Derivatives(value, bar, float(step))
+            if noise / step > best.bar or best.bar < ENOUGH[self.dtype] * rms(best.value):
                 break  # noise rules from here on, or it is good enough
-            previous = extrapolated
-        coarse, coarse_bend = fine, bend
-    return best
+            coarse, previous = fine, value
+        return best
+
+    def piecewise_constant(self, lines: np.ndarray) -> bool:
+        """Does the value stand still and jump, as an argmax or a threshold does?
+
+        On the shortest stretch over which it changes by 64 float32 roundings, a smooth function
+        changes from each of 12 points to the next, and a staircase at a few.
+        """
+        start = self.at(np.zeros_like(lines[0]))
+        least = 64 * quantum(start, 'float32')
+        still = []
+        for line in lines:
+            for length in 2.0 ** np.arange(-20, 1):
+                if abs(self.at(length * line) - start) > least:
+                    values = [self.at(t * length * line) for t in np.linspace(0, 1, 12)]
+                    still.append(np.mean(np.diff(values) == 0))
+                    break
+        return not still or bool(np.mean(still) > 0.4)
 
 
-def piecewise_constant(function: Function, x: np.ndarray, lines: np.ndarray) -> bool:
-    """Does the value stand still and jump, as an argmax or a threshold does?
+def _extrapolated(coarse: Central, fine: Central) -> np.ndarray:
+    q = coarse.step / fine.step
+    return (q ** 2 * fine.derivative - coarse.derivative) / (q ** 2 - 1)
 
-    On the shortest stretch over which it changes by 64 float32 roundings, a smooth function changes
-    from each of 12 points to the next, and a staircase at a few.
+
+def _kink(coarse: Central, fine: Central, middle: float) -> float:
+    """How far kinks may move the derivative: of a smooth function bends are as the squares of the
+    steps; a kink's are not."""
+    q = coarse.step / fine.step
+    return rms(coarse.bend(middle) - q ** 2 * fine.bend(middle)) / (2 * coarse.step)
+
+
+def along(gradient: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    """The derivative along each line, (K,), that a gradient claims."""
+    with np.errstate(invalid='ignore'):  # inf - inf, of a gradient that holds both
+        return lines.reshape(len(lines), -1) @ gradient.ravel()
+
+
+def unit(shape: Index, index: Index) -> np.ndarray:
+    """The line along one element, as the only one of lines: (1,) + shape."""
+    line = np.zeros((1,) + shape)
+    line[(0,) + index] = 1.0
+    return line
+
+
+def element_by_element(derivative: Derivative, shape: Index, number: Optional[int] = None
+                       ) -> np.ndarray:
+    """The derivative with respect to each element, or to the first ``number``, flat."""
+    return np.array([derivative(unit(shape, index))[0]
+                     for index in itertools.islice(np.ndindex(*shape), number)])
+
+
+def largest_element(gradient: np.ndarray) -> Index:
+    """The element of largest size; a NaN if there is one."""
+    return _index(np.argmax(np.abs(gradient)), gradient.shape)
+
+
+def worst_element(gradient: np.ndarray, derivative: Derivative, rng: np.random.RandomState,
+                  tries: int = 3) -> Index:
+    """The element where a wrong gradient is most wrong; the first that is not finite, if any is.
+
+    By bisection: of two halves of the elements, the one over which gradient and ``derivative`` are
+    farther apart, along ``tries`` random lines, until one element is left.
     """
-    start = function(x)
-    least = 64 * quantum(start, 'float32')
-    still = []
-    for line in lines:
-        for length in 2.0 ** np.arange(-20, 1):
-            if abs(function(x + length * line) - start) > least:
-                values = [function(x + t * length * line) for t in np.linspace(0, 1, 12)]
-                still.append(np.mean(np.diff(values) == 0))
-                break
-    return not still or bool(np.mean(still) > 0.4)
+    finite = np.isfinite(gradient)
+    if not finite.all():
+        return _index(np.argmin(finite), gradient.shape)
 
+    def gap(some: np.ndarray) -> float:
+        lines = np.zeros((tries, gradient.size))
+        lines[:, some] = rng.choice([-1.0, 1.0], (tries, len(some)))
+        lines = lines.reshape((tries,) + gradient.shape)
+        found = rms(along(gradient, lines) - derivative(lines))
+        return found if np.isfinite(found) else float('inf')
 
-def worst_element(gradient: np.ndarray, difference: Callable[[np.ndarray], float],
-                  rng: np.random.RandomState, tries: int = 3) -> int:
-    """Descend into the half of the elements that disagrees more, until one is left: its index
-    into the flat array.  ``difference`` is the numeric derivative along a line."""
     candidates = np.arange(gradient.size)
     while len(candidates) > 1:
-        halves = np.array_split(candidates, 2)
-        gaps = []
-        for half in halves:
-            lines = np.zeros((tries, gradient.size))
-            lines[:, half] = rng.choice([-1.0, 1.0], (tries, len(half)))
-            gap = [np.dot(line, gradient.ravel()) - difference(line.reshape(gradient.shape))
-                   for line in lines]
-            gaps.append(rms(np.nan_to_num(gap, nan=np.inf)))
-        candidates = halves[int(gaps[1] > gaps[0])]
-    return int(candidates[0])
+        first, second = np.array_split(candidates, 2)
+        candidates = second if gap(first) < gap(second) else first
+    return _index(candidates[0], gradient.shape)
+
+
+def _index(flat: Any, shape: Index) -> Index:
+    return tuple(int(i) for i in np.unravel_index(flat, shape))

@@ -45,6 +45,10 @@ class Subject:
         """The loss, float64.  Raises Refused or Died."""
         raise NotImplementedError
 
+    def total(self, pred: np.ndarray, label: np.ndarray) -> float:
+        """What is differentiated: the sum over the loss's entries, of which Caffe has one."""
+        return float(np.sum(self.value(pred, label)))
+
     def evaluate(self, pred: np.ndarray, label: np.ndarray, upstream: float = 1.0,
                  before: float = 0.0) -> Evaluation:
         """Loss and gradient.
@@ -74,44 +78,48 @@ class Example:
     input: str = 'raw'
     label_kind: str = 'index'
 
+    @property
+    def classes(self) -> int:
+        """The channels of pred; 1 where it has no class axis."""
+        return self.pred[1] if len(self.pred) > 1 else 1
+
     def arrays(self, seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:
         """A random prediction and label, float64."""
         rng = np.random.RandomState(seed)
-        classes = self.pred[1] if len(self.pred) > 1 else 1
         if self.label_kind == 'index':
-            index = rng.randint(0, max(classes, 2), self.label)
+            index = rng.randint(0, max(self.classes, 2), self.label)
             return self.prediction(2 * rng.standard_normal(self.pred)), index.astype(np.float64)
-        if self.label_kind == 'binary' or classes == 1:
+        if self.label_kind == 'binary' or self.classes == 1:
             label = rng.randint(0, 2, self.label).astype(np.float64)
         else:
-            index = rng.randint(0, classes, self.label[:1] + self.label[2:])
-            label = np.moveaxis(np.eye(classes)[index], -1, 1)
+            label = self.one_hot(rng.randint(0, self.classes, self.label[:1] + self.label[2:]))
         return self.prediction(2 * rng.standard_normal(self.pred)), label
 
     def prediction(self, logits: np.ndarray) -> np.ndarray:
         """What the loss gets for these logits."""
         if self.input == 'raw':
             return logits
-        if self.input == 'sigmoid' or self.pred[1:2] in ((), (1,)):
+        if self.input == 'sigmoid' or self.classes == 1:
             return 1 / (1 + np.exp(-logits))
         e = np.exp(logits - logits.max(axis=1, keepdims=True))
         return e / e.sum(axis=1, keepdims=True)
 
     def towards(self, label: np.ndarray, confidence: float = 8.0) -> np.ndarray:
         """The prediction of a network that is right everywhere, this many logits sure."""
-        classes = self.pred[1] if len(self.pred) > 1 else 1
         truth = self.truth(label)
-        if self.input == 'softmax' and classes > 1:
+        if self.input == 'softmax' and self.classes > 1:
             return self.prediction(confidence * truth)
         return self.prediction(confidence * (2 * truth - 1))
 
     def truth(self, label: np.ndarray) -> np.ndarray:
         """The label in pred's shape: 1 in the channel that is right, 0 elsewhere."""
-        classes = self.pred[1] if len(self.pred) > 1 else 1
-        if self.label == self.pred or classes == 1:
+        if self.label == self.pred or self.classes == 1:
             return label.reshape(self.pred)
-        index = label.reshape(self.pred[:1] + self.pred[2:]).astype(int)
-        return np.moveaxis(np.eye(classes)[index], -1, 1)
+        return self.one_hot(label.reshape(self.pred[:1] + self.pred[2:]).astype(int))
+
+    def one_hot(self, index: np.ndarray) -> np.ndarray:
+        """(N, C, ...), 0 and 1, of the class of each pixel, (N, ...)."""
+        return np.moveaxis(np.eye(self.classes)[index], -1, 1)
 
     def replace(self, **changes: object) -> 'Example':
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]

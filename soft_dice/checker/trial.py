@@ -4,6 +4,7 @@ from typing import Optional, Tuple
 
 import numpy as np
 
+from .numeric import Point
 from .subject import Evaluation, Example, Shape, Subject
 
 
@@ -15,8 +16,9 @@ class CannotResize(ValueError):
 class Trial:
     """A Subject at one input.
 
-    room : how far each element of pred may be moved by a step of 1; 1 for raw numbers, and for
+    room : how far each element of pred is moved by a step of 1; 1 for raw numbers, and for
         probabilities little enough that they stay inside (0, 1).
+    near : the loss at pred + room * move, as a function of the move.
     """
 
     subject: Subject
@@ -26,10 +28,16 @@ class Trial:
     label: np.ndarray
     room: np.ndarray
     answer: Evaluation
+    near: Point
 
     @property
     def gradient(self) -> np.ndarray:
         return self.answer.gradient
+
+    @property
+    def gradient_near(self) -> np.ndarray:
+        """The gradient with respect to the move of ``near``."""
+        return self.room * self.gradient
 
     @property
     def usable(self) -> bool:
@@ -37,13 +45,12 @@ class Trial:
         return bool(np.isfinite(self.gradient).all() and self.gradient.any())
 
     def loss(self, pred: np.ndarray) -> float:
-        """What is differentiated: the sum over the loss's entries, of which Caffe has one."""
-        return float(np.sum(self.subject.value(pred, self.label)))
+        return self.subject.total(pred, self.label)
 
     def lines(self, number: int, seed: int = 0) -> np.ndarray:
-        """Random directions, each element moved by plus or minus its room."""
+        """Random +-1 lines to move along."""
         rng = np.random.RandomState([self.seed, seed])
-        return rng.choice([-1.0, 1.0], (number,) + self.pred.shape) * self.room
+        return rng.choice([-1.0, 1.0], (number,) + self.pred.shape)
 
 
 def begin(subject: Subject, example: Example, seed: int,
@@ -57,7 +64,8 @@ def begin(subject: Subject, example: Example, seed: int,
     pred, label = inputs(subject, example, seed, arrays)
     room = np.ones_like(pred) if example.input == 'raw' else \
         np.minimum(np.minimum(pred, 1 - pred), 0.1)
-    return Trial(subject, example, seed, pred, label, room, subject.evaluate(pred, label))
+    near = Point(lambda move: subject.total(pred + room * move, label), subject.dtype)
+    return Trial(subject, example, seed, pred, label, room, subject.evaluate(pred, label), near)
 
 
 def inputs(subject: Subject, example: Example, seed: int,
@@ -86,14 +94,12 @@ def label_of(example: Example, index: np.ndarray) -> np.ndarray:
 
     index : (N,) + space.
     """
-    classes = example.pred[1] if len(example.pred) > 1 else 1
-    if example.label == example.pred and classes > 1:
-        return np.moveaxis(np.eye(classes)[index], -1, 1)
+    if example.label == example.pred and example.classes > 1:
+        return example.one_hot(index)
     return index.reshape(example.label).astype(np.float64)
 
 
 def label_classes(example: Example) -> int:
     """How many classes the label can name."""
-    dense = example.label == example.pred
-    classes = example.pred[1] if len(example.pred) > 1 else 1
-    return 2 if classes == 1 or (example.label_kind == 'binary' and not dense) else classes
+    binary = example.label_kind == 'binary' and example.label != example.pred
+    return 2 if binary or example.classes == 1 else example.classes

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <string>
 
@@ -26,26 +27,28 @@ double value_at(const void *data, int32_t type, int64_t index) {
   }
 }
 
-// As Python prints it: the shortest digits that give the number back.
-std::string text_at(const void *data, int32_t type, int64_t index) {
-  if (type == SOFT_DICE_INT64) return std::to_string(element<int64_t>(data, index));
-  const double value = value_at(data, type, index);
-  const bool is_float = type == SOFT_DICE_FLOAT32;
-  if (!is_float && type != SOFT_DICE_FLOAT64) return std::to_string(static_cast<int64_t>(value));
-  char digits[40];
-  for (int precision = 1; precision <= 17; ++precision) {
-    snprintf(digits, sizeof digits, "%.*g", precision, value);
-    const double back = strtod(digits, nullptr);
-    if (is_float ? static_cast<float>(back) == static_cast<float>(value) : back == value) break;
-  }
-  const std::string text(isnan(value) ? "nan" : digits);
-  return text.find_first_of(".en") == std::string::npos ? text + ".0" : text;
+// As NumPy prints it: the shortest digits that give the number back, without an exponent from 1e-4
+// to 1e16.
+template <class Float> std::string shortest(Float value) {
+  if (isnan(value)) return "nan";
+  if (isinf(value)) return value < 0 ? "-inf" : "inf";
+  char text[40];
+  int digits = -1;  // behind the first
+  do {
+    snprintf(text, sizeof text, "%.*e", ++digits, static_cast<double>(value));
+  } while (static_cast<Float>(strtod(text, nullptr)) != value);
+  const double size = fabs(value);
+  if (size >= 1e16 || (size < 1e-4 && size > 0)) return text;
+  const int decimals = digits - atoi(strchr(text, 'e') + 1);
+  snprintf(text, sizeof text, "%.*f", decimals < 1 ? 1 : decimals, strtod(text, nullptr));
+  return text;
 }
 
-std::string short_number(double value) {
-  char digits[40];
-  snprintf(digits, sizeof digits, "%.6g", value);
-  return digits;
+std::string text_at(const void *data, int32_t type, int64_t index) {
+  if (type == SOFT_DICE_FLOAT32) return shortest(element<float>(data, index));
+  if (type == SOFT_DICE_FLOAT64) return shortest(element<double>(data, index));
+  if (type == SOFT_DICE_INT64) return std::to_string(element<int64_t>(data, index));
+  return std::to_string(static_cast<int64_t>(value_at(data, type, index)));
 }
 
 std::string in_sample(int64_t sample) { return " in sample " + std::to_string(sample); }
@@ -76,7 +79,8 @@ struct Walk {
   }
 
   std::string or_ignored() const {
-    return settings.has_ignore ? " or ignore_label=" + short_number(settings.ignore_label) : "";
+    if (!settings.has_ignore) return "";
+    return " or ignore_label=" + std::to_string(static_cast<int64_t>(settings.ignore_label));
   }
   std::string at_pixel(int64_t pixel) const {  // of all samples, one behind the other
     return in_sample(pixel / pixels()) + ", pixel " + std::to_string(pixel % pixels()) + " of " +
@@ -131,7 +135,9 @@ std::string Walk::prediction() const {
         const int64_t at = place(sample, klass, pixel);
         const double v = value_at(batch.pred, batch.pred_type, at);
         if (!(v < 0) || is_void(sample, klass, pixel)) continue;
-        return "a negative prediction has no power " + short_number(settings.exponent) +
+        char power[40];
+        snprintf(power, sizeof power, "%g", settings.exponent);
+        return std::string("a negative prediction has no power ") + power +
                ": with activation='none' use predictions in [0, 1] or a whole exponent, for "
                "example 2; got " + text_at(batch.pred, batch.pred_type, at) + in_sample(sample) +
                ", class " + std::to_string(klass) + ", pixel " + std::to_string(pixel);

@@ -6,10 +6,10 @@ from typing import Any, Callable, List, Optional, Tuple
 import numpy as np
 
 from ..ce_options import DiceCEOptions
-from ..counts import Counts
-from ..entropy import EntropySums
-from ..inputs import check_batch
+from ..inputs import Batch
 from ..options import DiceOptions
+from ..plan import Plan
+from ..sums import Slopes, Sums
 from .build import locate_kernels
 
 TYPES = {name: number for number, name in enumerate(
@@ -22,7 +22,7 @@ OVERLAPS = {'product': 0, 'l1': 1}
 MESSAGE_SIZE = 512
 
 
-class Batch(ctypes.Structure):
+class Arrays(ctypes.Structure):
     """soft_dice_batch."""
 
     _fields_ = [*((name, ctypes.c_int64) for name in ('samples', 'outer', 'classes', 'inner')),
@@ -40,8 +40,7 @@ class Settings(ctypes.Structure):
                 ('smoothing', ctypes.c_double), ('gamma', ctypes.c_double)]
 
 
-Arrays = Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]
-CountsVJP = Callable[..., np.ndarray]
+SumsVJP = Callable[..., np.ndarray]
 
 
 class Library:
@@ -80,50 +79,32 @@ class Library:
         """How many a call from here may use."""
         return self.function('threads')()
 
-    def count(self, pred: np.ndarray, label: np.ndarray, options: DiceOptions,
-              pixel_weight: Optional[np.ndarray] = None) -> Tuple[Counts, CountsVJP]:
-        """As :func:`soft_dice.stages.count`."""
-        counts, _, vjp = self._run(options, _settings(options),
-                                   _arrays(pred, label, options, pixel_weight))
-
-        def counts_vjp(d_intersection: np.ndarray, d_pred_sum: np.ndarray,
-                       out: Optional[np.ndarray] = None) -> np.ndarray:
-            return vjp(d_intersection, d_pred_sum, None, out)
-
-        return counts, counts_vjp
-
-    def count_both(self, pred: np.ndarray, label: np.ndarray, options: DiceCEOptions,
-                   pixel_weight: Optional[np.ndarray] = None
-                   ) -> Tuple[Counts, EntropySums, CountsVJP]:
-        """As :func:`soft_dice.stages.count_both`."""
-        arrays = _arrays(pred, label, options.dice, pixel_weight)
-        options.resolve(arrays[0].shape[options.dice.axis])  # as many weights as classes
-        return self._run(options.dice, _both_settings(options), arrays)
-
-    def _run(self, options: DiceOptions, settings: Settings, arrays: Arrays
-             ) -> Tuple[Counts, EntropySums, CountsVJP]:
-        batch = _batch(options, *arrays)
-        sums, entropy = np.empty((3, batch.samples, batch.classes)), np.zeros((2, batch.samples))
-        message = ctypes.create_string_buffer(MESSAGE_SIZE)
-        _check(self.function('count')(ctypes.byref(batch), ctypes.byref(settings),
-                                      sums.ctypes.data, entropy.ctypes.data, message,
+    def count(self, batch: Batch, plan: Plan) -> Tuple[Sums, SumsVJP]:
+        """As :func:`soft_dice.stages.count`, but E is divided by W."""
+        pred, label = _readable(batch.pred), _readable(batch.label)
+        weight = None if batch.pixel_weight is None else _readable(batch.pixel_weight)
+        arrays, settings = _arrays(plan.dice, pred, label, weight), _settings(plan.dice, plan.ce)
+        counts, entropy = np.empty((3, arrays.samples, arrays.classes)), None
+        if plan.ce is not None:
+            entropy = np.empty((2, arrays.samples))
+        kept, message = (pred, label, weight), ctypes.create_string_buffer(MESSAGE_SIZE)
+        _check(self.function('count')(ctypes.byref(arrays), ctypes.byref(settings),
+                                      counts.ctypes.data, _address(entropy), message,
                                       MESSAGE_SIZE), message)
 
-        def vjp(d_intersection: np.ndarray, d_pred_sum: np.ndarray,
-                d_entropy: Optional[np.ndarray], out: Optional[np.ndarray] = None) -> np.ndarray:
-            pred = arrays[0]  # and keeps alive all three, into which the batch points
-            d_counts = np.array([d_intersection, d_pred_sum], dtype=np.float64)
-            d_loss = None if d_entropy is None else np.array(d_entropy, dtype=np.float64)
+        def vjp(slopes: Slopes, out: Optional[np.ndarray] = None) -> np.ndarray:
+            assert kept  # alive as long as this function is, as ``arrays`` points into them
             gradient = np.empty_like(pred) if out is None or not _fits(out, pred) else out
-            _check(self.function('gradient')(ctypes.byref(batch), ctypes.byref(settings),
-                                             d_counts.ctypes.data,
-                                             None if d_loss is None else d_loss.ctypes.data,
+            d_counts = np.array(slopes[:2], dtype=np.float64)
+            d_entropy = None if slopes.entropy is None else np.array(slopes.entropy, np.float64)
+            _check(self.function('gradient')(ctypes.byref(arrays), ctypes.byref(settings),
+                                             d_counts.ctypes.data, _address(d_entropy),
                                              gradient.ctypes.data, 0), message)
             if out is not None and out is not gradient:
                 out[...] = gradient
             return gradient if out is None else out
 
-        return Counts(*sums), EntropySums(*entropy), vjp
+        return Sums(*counts, *(() if entropy is None else entropy)), vjp
 
 
 @functools.lru_cache(maxsize=None)
@@ -136,14 +117,6 @@ def load() -> Tuple[Optional[Library], str]:
         return Library(str(path)), reason
     except (OSError, AttributeError) as error:
         return None, f'the library of the kernels cannot be loaded ({error})'
-
-
-def _arrays(pred: np.ndarray, label: np.ndarray, options: DiceOptions,
-            pixel_weight: Optional[np.ndarray]) -> Arrays:
-    """The three, checked but for their values, as the kernels read them."""
-    pred, label, pixel_weight = check_batch(pred, label, options, pixel_weight)
-    return (_readable(pred), _readable(label),
-            None if pixel_weight is None else _readable(pixel_weight))
 
 
 def _readable(array: np.ndarray) -> np.ndarray:
@@ -161,30 +134,31 @@ def _fits(out: np.ndarray, pred: np.ndarray) -> bool:
     return out.dtype == pred.dtype and out.flags.c_contiguous and out.flags.writeable
 
 
-def _batch(options: DiceOptions, pred: np.ndarray, label: np.ndarray,
-           weight: Optional[np.ndarray]) -> Batch:
+def _address(array: Optional[np.ndarray]) -> Optional[int]:
+    return None if array is None else array.ctypes.data
+
+
+def _arrays(options: DiceOptions, pred: np.ndarray, label: np.ndarray,
+            weight: Optional[np.ndarray]) -> Arrays:
     axis = options.axis % pred.ndim
-    return Batch(samples=len(pred), outer=int(np.prod(pred.shape[1:axis])),
-                 classes=pred.shape[axis], inner=int(np.prod(pred.shape[axis + 1:])),
-                 pred=pred.ctypes.data, label=label.ctypes.data,
-                 weight=None if weight is None else weight.ctypes.data,
-                 pred_type=TYPES[pred.dtype.name], label_type=TYPES[label.dtype.name],
-                 weight_type=0 if weight is None else TYPES[weight.dtype.name])
+    return Arrays(samples=len(pred), outer=int(np.prod(pred.shape[1:axis])),
+                  classes=pred.shape[axis], inner=int(np.prod(pred.shape[axis + 1:])),
+                  pred=pred.ctypes.data, label=label.ctypes.data, weight=_address(weight),
+                  pred_type=TYPES[pred.dtype.name], label_type=TYPES[label.dtype.name],
+                  weight_type=0 if weight is None else TYPES[weight.dtype.name])
 
 
-def _settings(options: DiceOptions) -> Settings:
+def _settings(options: DiceOptions, ce: Optional[DiceCEOptions]) -> Settings:
     ignore = options.ignore_label
-    return Settings(activation=ACTIVATIONS[options.activation], overlap=OVERLAPS[options.overlap],
-                    dense_label=not options.sparse_label, has_ignore=ignore is not None,
-                    ignore_label=ignore or 0, exponent=options.exponent)
-
-
-def _both_settings(options: DiceCEOptions) -> Settings:
-    settings, weights = _settings(options.dice), options.ce_class_weights
-    settings.entropy = 1
-    settings.smoothing, settings.gamma = options.label_smoothing, options.ce_gamma
-    if weights is not None:  # ctypes keeps the array alive
-        settings.entropy_weights = (ctypes.c_double * len(weights))(*weights)
+    settings = Settings(activation=ACTIVATIONS[options.activation],
+                        overlap=OVERLAPS[options.overlap], dense_label=not options.sparse_label,
+                        has_ignore=ignore is not None, ignore_label=ignore or 0,
+                        exponent=options.exponent)
+    if ce is not None:
+        settings.entropy, settings.smoothing, settings.gamma = 1, ce.label_smoothing, ce.ce_gamma
+        if ce.ce_class_weights is not None:  # ctypes keeps the array alive
+            settings.entropy_weights = (ctypes.c_double * len(ce.ce_class_weights))(
+                *ce.ce_class_weights)
     return settings
 
 

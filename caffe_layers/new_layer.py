@@ -1,0 +1,122 @@
+"""What our new layer is to say, from the request and from the SoftmaxWithLoss it goes to."""
+import difflib
+from typing import Any, Dict, List, Optional, Set, Tuple
+
+import numpy as np
+from caffe.proto import caffe_pb2
+
+from soft_dice.arrays import CannotRun
+
+from . import params, prototxt
+from .edit import Layer
+from .place import Site
+from .request import Request
+
+
+def make(net: Any, site: Site, asked: Request) -> Tuple[Layer, List[str]]:
+    """The layer, and a sentence for the user on each thing that the net says of its options.
+
+    Raises
+    ------
+    CannotRun : names that clash or lead nowhere, options that are wrong.
+    """
+    options, notes = _carried(net, site, asked.options)
+    old = site.layer(net)
+    bottoms = [site.pred, site.label] + ([asked.weights] if asked.weights else [])
+    _check_bottoms(net, site, bottoms)
+    name, top = _name_and_top(net, site, asked.name)
+    return Layer(name, bottoms, top, _loss_weight(old, site, asked.loss_weight), asked.class_name,
+                 param_str(options, asked.class_name), _propagate_down(old, bottoms)), notes
+
+
+def param_str(options: Dict[str, Any], class_name: str) -> str:
+    """The options as text.  Raises CannotRun where they are wrong."""
+    try:
+        return params.write(options, params.LOSSES[class_name])
+    except (TypeError, ValueError) as error:
+        raise CannotRun(str(error)) from None
+
+
+def _carried(net: Any, site: Site, given: Dict[str, Any]) -> Tuple[Dict[str, Any], List[str]]:
+    """The options with what the net says of them, and a sentence on each such thing."""
+    options, notes = dict(given), []
+    old = site.layer(net)
+    if old.loss_param.HasField('ignore_label'):
+        theirs = old.loss_param.ignore_label
+        ours = options.setdefault('ignore_label', theirs)
+        notes.append(f'ignore_label {theirs} is carried over.' if ours == theirs
+                     else f'ignore_label was {theirs}, and is {ours} now.')
+    made_by = prototxt.activation_of(old, site.pred, site.above(net))
+    if made_by != 'raw' and options.setdefault('activation', 'none') == 'none':
+        notes.append(f"{site.pred} is the output of a {made_by} layer, so activation is 'none'.")
+    elif made_by != 'raw':
+        notes.append(f'Warning: {site.pred} is the output of a {made_by} layer already, and '
+                     f'activation {options["activation"]!r} comes on top.')
+    if _sums_pixels(old.loss_param):
+        notes.append(f'{old.name!r} sums over pixels, and Dice is a share of them: a loss_weight '
+                     'or learning rate made for the one does not suit the other.')
+    return options, notes
+
+
+def _sums_pixels(loss_param: Any) -> bool:
+    """Is a SoftmaxWithLoss of these a sum over pixels, not a mean?"""
+    if loss_param.HasField('normalization'):
+        mode = loss_param.normalization
+        return mode in (caffe_pb2.LossParameter.BATCH_SIZE, caffe_pb2.LossParameter.NONE)
+    return loss_param.HasField('normalize') and not loss_param.normalize
+
+
+def _check_bottoms(net: Any, site: Site, bottoms: List[str]) -> None:
+    there = _blobs(site.above(net), net)
+    for bottom in bottoms:
+        if bottom not in there:
+            where = 'in the net' if site.at is None else 'above the loss'
+            close = difflib.get_close_matches(bottom, there, n=1)
+            raise CannotRun(f'there is no blob {bottom!r} {where}'
+                            + ''.join(f'; did you mean {each!r}?' for each in close))
+
+
+def _name_and_top(net: Any, site: Site, asked_name: Optional[str]) -> Tuple[str, Optional[str]]:
+    """Those of the layer it replaces, or new ones; a top of None keeps the old layer's."""
+    old = site.layer(net)
+    taken = {layer.name for layer in net.layer if not (site.replaces and layer.name == old.name)}
+    if asked_name in taken:
+        raise CannotRun(f'there is a layer {asked_name!r} already')
+    if site.replaces and len(old.top) > 1:
+        raise CannotRun(f'{old.name!r} has a second top, the probabilities {old.top[1]!r}, which '
+                        'our layer does not give: make them with a Softmax layer, or leave the '
+                        'loss where it is with --beside')
+    usual = old.name if site.replaces or not old.name else f'{old.name}_dice'
+    name = asked_name or _unused(usual or 'loss', taken)
+    return name, None if site.replaces and old.top else _unused(name, _blobs(net.layer, net))
+
+
+def _loss_weight(old: Any, site: Site, asked_weight: Optional[float]) -> Optional[str]:
+    """As text; None keeps the old layer's, or is 1."""
+    if asked_weight is None and not site.replaces and old.loss_weight:
+        asked_weight = old.loss_weight[0]
+    return None if asked_weight is None else _float32(asked_weight)
+
+
+def _float32(number: float) -> str:
+    """As few digits as tell it from every other float32, which is what Caffe reads."""
+    text = str(np.float32(number))
+    return text[:-2] if text.endswith('.0') else text
+
+
+def _propagate_down(old: Any, bottoms: List[str]) -> List[str]:
+    """As text; Caffe wants none, or one for each bottom, and pixel weights get no gradient."""
+    if len(bottoms) == 2 or not old.propagate_down:
+        return []
+    return [str(each).lower() for each in old.propagate_down] + ['false']
+
+
+def _blobs(layers: Any, net: Any) -> Set[str]:
+    """The blobs that these layers make, and the net's inputs in the older way of writing them."""
+    return {name for layer in layers for name in layer.top} | set(net.input)
+
+
+def _unused(name: str, used: Set[str]) -> str:
+    """``name``, or with the first number that makes it unique."""
+    numbered = (f'{name}{number}' for number in range(2, len(used) + 3))
+    return name if name not in used else next(each for each in numbered if each not in used)

@@ -1,0 +1,39 @@
+"""What this machine must have before anything is downloaded."""
+import ctypes
+import os
+import platform
+import shutil
+
+from running import output_of
+from runtime import Problem, Runtime
+
+KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
+LOADER = '/lib64/ld-linux-x86-64.so.2'
+NEEDED = 1.5e9  # bytes of disk
+OWN_PYTHON = 'or give a Python that has both frameworks, `make PYTHON=python3 test`'
+
+
+def check_machine(runtime: Runtime) -> None:
+    """Raise Problem for a machine on which the build cannot work."""
+    system, machine = platform.system(), platform.machine()
+    if (system, machine) != ('Linux', 'x86_64'):
+        raise Problem(f'The runtime is for Linux on x86-64, and this is {system} on {machine}: use '
+                      f'environment/Dockerfile on such a machine, {OWN_PYTHON}.')
+    for tool in ('apt-get', 'dpkg-deb'):
+        if not shutil.which(tool):
+            raise Problem(f'{tool} is missing, so this is not Debian or a relative of it: use '
+                          f'environment/Dockerfile, {OWN_PYTHON}.')
+    if not os.path.exists(KEYRING):
+        raise Problem("The keys that Debian's packages are signed with are missing: get them with "
+                      '`apt-get install debian-archive-keyring`.')
+    if '--argv0' not in output_of([LOADER, '--help']):
+        raise Problem('The C library is older than glibc 2.33: use Debian 12 or newer, or '
+                      f'environment/Dockerfile, {OWN_PYTHON}.')
+    try:
+        ctypes.CDLL('libgomp.so.1')
+    except OSError:
+        raise Problem('libgomp.so.1 is missing: get it with `apt-get install libgomp1`.') from None
+    free = shutil.disk_usage(runtime.project).free
+    if not runtime.debian.exists() and free < NEEDED:
+        raise Problem(f'Only {free / 1e9:.1f} GB of disk are free for {runtime.root}, and building '
+                      f'it takes {NEEDED / 1e9:.1f} GB: make room.')

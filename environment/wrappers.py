@@ -1,0 +1,52 @@
+"""The files that make `.runtime/` a virtual environment of the unpacked Python: bin/ and others.
+
+build.py's first lines say why bin/python calls the system's dynamic loader by name.
+"""
+from machine import LOADER
+from runtime import Runtime
+
+WRAPPER = '''\
+#!/bin/sh
+# Written by environment/build.py, whose first lines say why the loader is called by name.
+self=$0
+if [ -L "$self" ]; then self=$(readlink -f -- "$self"); fi
+bin=$(CDPATH='' cd -- "${{self%/*}}" && pwd -P)
+debian=${{bin%/bin}}/debian
+lib=$debian/usr/lib/x86_64-linux-gnu
+libraries=$lib/openblas-pthread:$lib:$debian/lib/x86_64-linux-gnu:$debian/usr/lib
+{body}
+'''
+PYTHON_BODY = '''\
+exec {loader} --library-path "$libraries" --argv0 "$bin/{name}" "$debian/usr/bin/python3.9" "$@"'''
+PIP_BODY = 'exec "$bin/python" -m pip "$@"'
+# The Python inside the caffe command looks for `python3` in PATH to learn where it belongs.
+CAFFE_BODY = '''\
+unset PYTHONHOME
+export PATH="$bin:$PATH" CAFFE_COMMAND_DEEPBIND=1
+exec {loader} --library-path "$libraries" --argv0 "$bin/caffe" "$debian/usr/bin/caffe" "$@"'''
+# The caffe command offers the symbols of its OpenBLAS to everything loaded later, and the other
+# OpenBLAS, in NumPy's wheel, crashes on them. With DEEPBIND an extension module prefers the
+# libraries that it came with.
+DEEPBIND = ("import os, sys; 'CAFFE_COMMAND_DEEPBIND' in os.environ and "
+            "sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)\n")
+
+
+def wrappers() -> dict:
+    """The programs in bin/, by name."""
+    bodies = {'python': PYTHON_BODY, 'python3': PYTHON_BODY, 'pip': PIP_BODY, 'caffe': CAFFE_BODY}
+    return {name: WRAPPER.format(body=body.format(loader=LOADER, name=name))
+            for name, body in bodies.items()}
+
+
+def write_environment(runtime: Runtime) -> None:
+    """Write pyvenv.cfg, the programs in bin/, and a lib/ that holds DEEPBIND."""
+    (runtime.root / 'pyvenv.cfg').write_text(
+        f'home = {runtime.debian}/usr/bin\ninclude-system-site-packages = true\nversion = 3.9\n')
+    runtime.python.parent.mkdir()
+    for name, text in wrappers().items():
+        file = runtime.python.parent / name
+        file.write_text(text)
+        file.chmod(0o755)
+    packages = runtime.root / 'lib/python3.9/site-packages'
+    packages.mkdir(parents=True)
+    (packages / 'caffe_command.pth').write_text(DEEPBIND)

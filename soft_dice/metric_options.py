@@ -1,0 +1,113 @@
+"""MetricOptions: how a prediction is decided, counted and averaged."""
+import dataclasses
+from typing import Any, ClassVar, Dict, Optional, Union
+
+from . import values
+from .options import FIELDS, DiceOptions, Options, option, options_of
+
+Empty = Union[str, int]
+
+# The options that say how to read prediction and label; the others are the loss's.
+READING = ('activation', 'sparse_label', 'axis', 'classes', 'include_background', 'ignore_label',
+           'resize')
+
+
+def check_beta(name: str, value: Any) -> float:
+    if not values.is_number(value) or not 0.001 <= value <= 1000:
+        raise ValueError(f'{name} of F-beta must be a number in [0.001, 1000], for example 1, '
+                         f'which is Dice; got {value!r}')
+    return float(value)
+
+
+def check_empty(name: str, value: Any) -> Empty:
+    if isinstance(value, bool) or value not in ('nan', 0, 1):
+        raise ValueError(f"{name}, what a class gives that is neither predicted nor labelled, must "
+                         f"be 'nan', 0 or 1; got {value!r}")
+    return value if value == 'nan' else int(value)
+
+
+check_threshold = values.fraction(example=0.5)
+
+
+@dataclasses.dataclass(frozen=True, init=False, repr=False)
+class MetricOptions(Options):
+    """What a metric of hard Dice is told.  Keywords only; an unknown one is refused.
+
+    Parameters
+    ----------
+    threshold, beta, empty, per_image : as of :func:`soft_dice.hard_dice`; beta is that of F-beta.
+    **fields : activation, sparse_label, axis, classes, include_background, ignore_label and resize
+        as of :class:`soft_dice.DiceOptions`; they come to stand in the attribute ``dice``.
+
+    Raises
+    ------
+    TypeError : unknown option, or one of the loss alone.
+    ValueError : a value outside its range, or a threshold that nothing would use.
+
+    Examples
+    --------
+    >>> MetricOptions.of_loss(DiceOptions(smooth=1.0, ignore_label=255), beta=2)
+    MetricOptions(beta=2.0, ignore_label=255)
+    """
+
+    dice: DiceOptions = DiceOptions()
+    threshold: float = option(0.5, check_threshold)
+    beta: float = option(1.0, check_beta)
+    empty: Empty = option('nan', check_empty)
+    per_image: bool = option(False, values.flag)
+
+    INSTEAD: ClassVar[str] = 'options.dice are those of them that a loss has, too'
+
+    def __init__(self, **fields: Any) -> None:
+        _refuse_unknown(fields)
+        object.__setattr__(self, 'dice', DiceOptions(**_reading(fields)))
+        self._set(fields)
+        if self.dice.activation == 'softmax':
+            refuse_threshold(self.threshold)
+
+    @classmethod
+    def of_loss(cls, options: Optional[DiceOptions], **fields: Any) -> 'MetricOptions':
+        """Those that read prediction and label as a loss of ``options`` does; ``fields`` override.
+
+        Raises
+        ------
+        TypeError : ``options`` that are no DiceOptions; and as the class.
+        ValueError : as the class.
+        """
+        if options is None:
+            return cls(**fields)
+        if not isinstance(options, DiceOptions):
+            raise TypeError('options must be a soft_dice.DiceOptions, for example '
+                            f'DiceOptions(ignore_label=255); got {type(options).__name__}')
+        return cls(**{**cls._from_loss(options.to_dict()), **fields})
+
+    @classmethod
+    def _from_loss(cls, fields: Dict[str, Any]) -> Dict[str, Any]:
+        return _reading(fields)
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Every option by name, those of reading among them."""
+        return {**super().to_dict(), **_reading(self.dice.to_dict())}
+
+
+KNOWN = (*READING, *(field.name for field in options_of(MetricOptions)))
+
+
+def refuse_threshold(threshold: float) -> None:
+    """Refuse one other than the default where none is used."""
+    if threshold != MetricOptions.threshold:
+        raise ValueError(f'threshold={threshold} has no meaning where each pixel is of one class: '
+                         "leave it out, or use activation='sigmoid' (or 'none' with a dense "
+                         'label)')
+
+
+def _reading(fields: Dict[str, Any]) -> Dict[str, Any]:
+    return {name: value for name, value in fields.items() if name in READING}
+
+
+def _refuse_unknown(fields: Dict[str, Any]) -> None:
+    for name in fields:
+        if name not in KNOWN:
+            what = (f'{name} is an option of the loss alone' if name in FIELDS
+                    else f'unknown option {name!r}')
+            raise TypeError(f'{what}; the hard Dice takes {", ".join(KNOWN)}')
