@@ -106,8 +106,9 @@ def _test(test: str, excluded: List[str], found: str) -> int:
                      os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(output, stream)
-    return pytest.main(['-x', '-q', '--tb=short', '-p', 'no:cacheprovider', '-p', 'no:xdist',
-                        '--hypothesis-seed=0', test.partition('::')[0]],
+    options = ['-x', '-q', '--tb=short', '--hypothesis-seed=0', '-p', 'no:cacheprovider', '-p',
+               'no:xdist', '-m', 'not slow']
+    return pytest.main([*options, test.partition('::')[0]],
                        plugins=[_Selection(test, excluded), _FirstFailure(found)])
 
 

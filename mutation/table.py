@@ -1,7 +1,8 @@
 """Which files have mutants, and which tests judge them.
 
 A test is a file, or a file and a pattern of the ids of its tests (``*`` is anything).  They run in
-the order of the table until one fails, so those that are quick and tell most stand first.
+the order of the table until one fails, so those that are quick and tell most stand first.  Those of
+`make check` take no part.
 """
 import glob
 import os
@@ -16,56 +17,52 @@ class Row(NamedTuple):
     tests: Tuple[str, ...]
 
 
-def _backend(name: str, dtype: str = 'float64', cases: str = '') -> str:
-    return f'tests/test_backends.py::test_backend_equals_reference[[]{name}-{dtype}-{cases}*'
-
-
-GRADIENT = 'tests/test_backends.py::test_gradient_is_that_of_its_forward[[]numpy-'
-FLOAT16 = 'tests/test_float16.py::*float16_label*'
+BACKENDS = 'tests/test_backends.py::'
+GRADIENT = BACKENDS + 'test_gradient_is_that_of_its_forward[[]numpy-*'
+F_OPERATORS, OPERATOR, IN_A_GRAPH = (
+    f'{BACKENDS}test_float64[[]{name}-*'
+    for name in ('gluon imperative', 'gluon native', 'gluon nested'))
+FLOAT32_GRAPHS = BACKENDS + 'test_float32_graph*'
 LOSS = ('tests/test_loss.py::test_[!f]*', 'tests/test_loss.py::test_formula*')
-FINITE = 'tests/test_loss.py::test_finite_input_gives_finite_loss_and_gradient*'  # 9 seconds
-GLUON = ('tests/test_gluon.py', 'tests/test_dice_ce_gluon.py', _backend('gluon imperative'))
-GLUON_NATIVE = ('tests/test_gluon_native.py', 'tests/test_gluon_native_entropy.py',
-                _backend('gluon native nested', 'float32'), _backend('symbol native', 'float32'))
-NATIVE = ('tests/test_native.py', 'tests/test_native_entropy.py')
+FINITE = 'tests/test_loss.py::test_finite*'  # 9 seconds
+FLOAT16 = 'tests/test_float16.py::*float16_label*'
+REFUSALS = 'tests/test_refusals.py'
+GLUON = ('tests/test_gluon.py', 'tests/test_dice_ce_gluon.py')
 
 TABLE: Tuple[Row, ...] = (
-    Row(('soft_dice/score.py',),
-        (*LOSS, GRADIENT + '*', _backend('gluon imperative'), 'tests/test_presets.py', FINITE)),
+    Row(('soft_dice/score.py', 'soft_dice/ops.py'),
+        (*LOSS, GRADIENT, F_OPERATORS, 'tests/test_presets.py', 'tests/test_gluon.py', FINITE)),
     Row(('soft_dice/counts.py',),
-        (*LOSS, GRADIENT + '*', _backend('gluon imperative'), 'tests/test_inputs.py',
-         'tests/test_native.py', FINITE)),
+        (*LOSS, GRADIENT, F_OPERATORS, 'tests/test_inputs.py', 'tests/test_native.py', FINITE)),
     Row(('soft_dice/entropy.py', 'soft_dice/compound.py'),
-        ('tests/test_dice_ce.py', GRADIENT + 'ce-*', _backend('gluon imperative', cases='ce-'),
-         'tests/test_native_entropy.py', 'tests/test_dice_ce_caffe.py')),
+        ('tests/test_dice_ce.py', GRADIENT, F_OPERATORS, 'tests/test_native_entropy.py',
+         'tests/test_dice_ce_caffe.py')),
     Row(('soft_dice/inputs.py',),
-        ('tests/test_inputs.py', *LOSS, GRADIENT + '*', FLOAT16, 'tests/test_gluon.py',
+        ('tests/test_inputs.py', REFUSALS, *LOSS, GRADIENT, FLOAT16, 'tests/test_gluon.py',
          'tests/test_caffe.py', 'tests/test_resize.py', 'tests/test_native.py')),
     Row(('soft_dice/loss.py', 'soft_dice/stages.py'),
-        (*LOSS, 'tests/test_inputs.py', 'tests/test_dice_ce.py', GRADIENT + '*', *NATIVE,
-         'tests/test_resize.py')),
-    Row(('gluon_dice/base.py', 'gluon_dice/loss.py', 'gluon_dice/compound.py'),
-        (*GLUON, _backend('symbol', 'float32'), *GLUON_NATIVE, 'tests/test_parallel.py',
-         'tests/test_resize.py', 'tests/test_gluon_compat.py', 'tests/test_float16.py')),
-    Row(('gluon_dice/score.py', 'gluon_dice/entropy.py', 'gluon_dice/counts.py'),
-        (*GLUON[::-1], _backend('gluon nested', 'float32'), _backend('gluon native'),
-         'tests/test_parallel.py', 'tests/test_gluon_compat.py')),
+        (*LOSS, 'tests/test_inputs.py', 'tests/test_dice_ce.py', GRADIENT, 'tests/test_native.py',
+         'tests/test_native_entropy.py', 'tests/test_resize.py')),
+    Row(('gluon_dice/base.py', 'gluon_dice/loss.py', 'gluon_dice/compound.py',
+         'gluon_dice/stage_one.py', 'gluon_dice/layout.py'),
+        (*GLUON, F_OPERATORS, FLOAT32_GRAPHS, OPERATOR, REFUSALS, 'tests/test_gluon_native.py',
+         'tests/test_gluon_native_entropy.py', 'tests/test_resize.py', 'tests/test_parallel.py',
+         'tests/test_gluon_compat.py', 'tests/test_float16.py')),
+    Row(('gluon_dice/stage_two.py', 'gluon_dice/entropy.py', 'gluon_dice/counts.py'),
+        (F_OPERATORS, *GLUON, IN_A_GRAPH, OPERATOR, REFUSALS, 'tests/test_parallel.py',
+         'tests/test_gluon_compat.py')),
     Row(('caffe_layers/loss.py',),
-        ('tests/test_caffe.py', 'tests/test_dice_ce_caffe.py',
-         'tests/test_backends.py::test_caffe_equals_reference*', 'tests/test_resize.py',
-         'tests/test_metric_caffe.py')),
+        ('tests/test_caffe.py', 'tests/test_dice_ce_caffe.py', BACKENDS + 'test_caffe*', REFUSALS,
+         'tests/test_resize.py', 'tests/test_metric_caffe.py')),
     Row(('soft_dice/native/*.cpp', 'soft_dice/native/*.h'),
-        (*NATIVE, _backend('kernels', '*'), _backend('gluon native', 'float32'))),
+        ('tests/test_native.py', 'tests/test_native_entropy.py', BACKENDS + 'test_kernels*',
+         REFUSALS, OPERATOR)),
     Row(('gluon_dice/native/operator.cc',),
-        (*GLUON_NATIVE, _backend('gluon native'))))
+        ('tests/test_gluon_native.py', 'tests/test_gluon_native_entropy.py', OPERATOR,
+         FLOAT32_GRAPHS, REFUSALS)))
 
-# What no mutant meets: the kernels of a workspace have one instruction set, and these compile them
-# or the operator, for half a minute each.
-EXCLUDED = ('tests/test_native.py::test_what_this_machine_has_is_tested',
-            'tests/test_gluon_native.py::test_commands',
-            'tests/test_gluon_native.py::test_a_half_written_operator_is_compiled_again',
-            'tests/test_gluon_native.py::test_without_an_operator_the_f_operators_serve',
-            'tests/test_gluon_native.py::test_exported_graph_needs_the_plugin')
+# No mutant meets it: the kernels of a workspace have one instruction set.
+EXCLUDED = ('tests/test_native.py::test_what_this_machine_has_is_tested',)
 
 
 def files_of(root: Path, table: Tuple[Row, ...], wanted: List[str]) -> Dict[str, Row]:

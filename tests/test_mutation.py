@@ -6,7 +6,7 @@ import pytest
 
 from mutation import cpp_source, equivalents, python_source, report, run
 from mutation.mutant import sample
-from mutation.table import Row, files_of
+from mutation.table import TABLE, Row, files_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,16 +72,11 @@ def test_a_sample_stays_when_other_lines_change():
 
 
 def test_what_the_table_names_is_there():
-    assert 'soft_dice/score.py' in files_of(ROOT, run_table(), [])
+    assert 'soft_dice/score.py' in files_of(ROOT, TABLE, [])
     with pytest.raises(ValueError, match="no file in table.py has 'nothing' in its path"):
-        files_of(ROOT, run_table(), ['nothing'])
+        files_of(ROOT, TABLE, ['nothing'])
     with pytest.raises(ValueError, match='names gone.py, and there is no such file'):
         files_of(ROOT, (Row(('gone.py',), ()),), [])
-
-
-def run_table():
-    from mutation.table import TABLE
-    return TABLE
 
 
 TINY = '''
@@ -143,6 +138,7 @@ def checkout(tmp_path, monkeypatch):
     return begin
 
 
+@pytest.mark.slow
 def test_each_mutant_gets_its_verdict(checkout, monkeypatch, capsys):
     results = checkout().judge_all()
     found = {(each.mutant.removed, each.mutant.added): each for each in results}
@@ -175,6 +171,7 @@ def test_each_mutant_gets_its_verdict(checkout, monkeypatch, capsys):
     assert [each.added for each in again if again[each] == run.KILLED] == ['if x < 1:']
 
 
+@pytest.mark.slow
 def test_a_test_that_fails_without_a_mutant_ends_the_run(checkout):
     begun = checkout()
     (begun.root / 'tests/test_tiny.py').write_text('def test_wrong():\n    assert 1 == 2\n')
