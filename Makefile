@@ -12,7 +12,7 @@ PYTEST := $(PYTHON) $(if $(CPU),tests/as_cpu.py $(CPU)) -m pytest -n auto --maxp
 # torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
 TORCH := .runtime-originals
 
-.PHONY: help env test check test-matrix lint demo demo-3d demo-distributed bench long-run originals clean clean-env
+.PHONY: help env test check test-matrix lint demo demo-3d demo-distributed bench long-run originals mutants clean clean-env
 
 help:
 	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
@@ -26,6 +26,7 @@ help:
 	@echo "make demo-distributed  a training by two workers is that of one process"
 	@echo "make bench      measure speed and memory against MONAI, nnU-Net and others (benchmarks/)"
 	@echo "make long-run   10,000 steps of changing sizes: memory flat, kernels like the reference"
+	@echo "make mutants    change one line after the other, and see that a test fails (mutation/)"
 	@echo "make originals  run the published losses anew that tests/test_presets.py compares with"
 	@echo "make clean      remove what tests, builds and the demo leave behind"
 	@echo "make clean-env  remove .runtime/, .runtime-matrix/ and the kernels built in them"
@@ -35,6 +36,7 @@ help:
 	@echo "LONG_RUN=...       options of the long run, for example LONG_RUN='--steps 1000'"
 	@echo "BENCH=...          options of the benchmark, for example BENCH=--quick"
 	@echo "MATRIX=...         options of the matrix, for example MATRIX='--only 1.5.1'"
+	@echo "MUTANTS=...        options of the mutation run, for example MUTANTS='--per-file 5 score'"
 	@echo "DEBIAN_MIRROR=...  take Debian 11 from this mirror"
 
 # -S: building needs the standard library alone, and an up-to-date check should take no time.
@@ -76,6 +78,9 @@ bench: env $(TORCH)/installed
 long-run: env
 	PYTHONPATH=.:tests $(PYTHON) -m long_run $(LONG_RUN)
 
+mutants: env
+	$(PYTHON) -m mutation $(MUTANTS)
+
 originals: $(TORCH)/installed
 	$(TORCH)/bin/python tests/originals/make_data.py
 
@@ -86,7 +91,7 @@ $(TORCH)/installed: tests/originals/requirements.txt
 	touch $@
 
 clean:
-	rm -rf build dist .mypy_cache .pytest_cache .hypothesis .coverage htmlcov demo/out benchmarks/out
+	rm -rf build dist .mypy_cache .pytest_cache .hypothesis .coverage htmlcov demo/out benchmarks/out mutation/out
 	find . -name .runtime -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-env:

@@ -289,3 +289,13 @@ def test_the_score_is_computed_once(monkeypatch):
     vjp(1.0)
     soft_dice_score(np.zeros((2, 3, 4)), np.zeros((2, 4)))
     assert len(calls) == 2
+
+
+def test_a_perfect_prediction_under_any_weights_is_exactly_1():
+    """The three sums are of the same numbers, so that they are the same to the last bit."""
+    rng = np.random.RandomState(0)
+    label = rng.randint(0, 3, (2, 1000))
+    pred = np.moveaxis(np.eye(3), -1, 1)[label].swapaxes(1, 2).astype('float32')
+    weight = rng.uniform(0, 2, label.shape).astype('float32')
+    options = DiceOptions(activation='none', smooth=0.0)
+    assert (soft_dice_score(pred, label, options, weight) == 1).all()
