@@ -31,6 +31,9 @@ class StagedLoss(Loss):
             raise ValueError(f'batch_axis must be a whole number >= 0; got {batch_axis!r}')
         given = self.KIND() if options is None else require(options, self.KIND)
         self.options = given.replace(**fields)
+        if self.options.dice.axis == batch_axis:
+            raise ValueError(f'axis must not be the batch axis, {batch_axis}, for example '
+                             f'axis={batch_axis + 1}; got axis={batch_axis}')
         if num_classes is not None:
             if type(num_classes) is not int or num_classes < 1:
                 raise ValueError('num_classes must be a whole number >= 1, for example 4; '

@@ -57,8 +57,9 @@ class SoftDiceLoss(StagedLoss):
     two differences.  A bad *value* (a label that is out of range, fractional or NaN, a pixel weight
     that is negative or not finite) is an MXNetError that names it, but MXNet's operators cannot
     refuse one: with them the loss and the gradient of that sample are NaN (with ``batch_dice`` of
-    all), likewise in a graph for an activation that makes no sense for the number of classes.  And
-    in a graph they cannot see a label with its axes in another order.
+    all), likewise in a graph, with index labels, for an activation that makes no sense for the
+    number of classes.  And in a graph they cannot see a label with its axes in another order, nor,
+    without ``num_classes``, that ``classes`` names a class twice or drops it.
 
     A graph exported with the kernels needs ``gluon_dice.native.load()`` before it is loaded; one
     that was traced under SOFT_DICE_NATIVE=0 needs nothing.

@@ -7,6 +7,9 @@ import os
 
 os.environ.setdefault('GLOG_minloglevel', '2')  # Caffe prints every layer it makes otherwise
 os.environ.setdefault('OMP_NUM_THREADS', '2')  # whatever the machine has
+# Threads that wait must not spin: the processes that share out the tests have more than there are
+# cores.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import mxnet  # noqa: E402
 import pytest  # noqa: E402

@@ -16,6 +16,7 @@ from soft_dice.checker import checks, command, report
 from soft_dice.checker.checks import KEYS, check, evidence
 from soft_dice.checker.findings import Finding
 from soft_dice.checker.subject import Example
+from soft_dice.checker.trial import begin
 from soft_dice.gradcheck import assert_loss, check_loss
 
 DTYPES = ['float32', 'float64']
@@ -121,6 +122,16 @@ def test_the_wrong_pixel_is_named(dtype):
         assert finding.value['analytic'] == pytest.approx(
             -finding.value['numeric'], rel=0.3 if dtype == 'float32' else 1e-5)
         assert '(0, 1, 3, 2)' in finding.message
+
+
+def test_a_right_gradient_is_shown_where_it_is_largest():
+    """In a softmax prediction that is with respect to moves that keep it between 0 and 1."""
+    loss = RIGHT['linear Dice']
+    trial = begin(Animal(loss), loss.example, 0)
+    largest = np.abs(trial.gradient * np.minimum(np.minimum(trial.pred, 1 - trial.pred), 0.1))
+    value = check(Animal(loss), loss.example, 0)['gradient'].value
+    assert tuple(value['worst']) == np.unravel_index(largest.argmax(), largest.shape)
+    assert value['analytic'] == pytest.approx(value['numeric'], rel=1e-6)
 
 
 def test_zero_gradient_says_so():

@@ -147,9 +147,11 @@ def test_batch_axis():
         value = loss(ndarray(pred), ndarray(label)).asnumpy()
         expected = soft_dice_loss(PRED[..., 0], LABEL[..., 0])
         assert relative_error(value, expected) <= TOLERANCE['loss, float32']
-    message = r'^axis must not be the batch axis, 1; axis=1 is, for pred of shape \(6, 3, 4\)$'
+    with pytest.raises(ValueError, match='^axis must not be the batch axis, 1, .*; got axis=1$'):
+        SoftDiceLoss(batch_axis=1)
+    message = r'^axis must not be the batch axis, 1; axis=-2 is, for pred of shape \(6, 3, 4\)$'
     with pytest.raises(ValueError, match=message):
-        SoftDiceLoss(batch_axis=1)(ndarray(pred), ndarray(label))
+        SoftDiceLoss(batch_axis=1, axis=-2)(ndarray(pred), ndarray(label))
 
 
 @pytest.mark.parametrize('size', [(1024, 1024), (1031, 1031), (97, 89), (128, 128, 130)])

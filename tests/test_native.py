@@ -155,6 +155,11 @@ def test_any_exponent(monkeypatch, exponent, activation, overlap):
         assert_equals_reference(monkeypatch, (pred, label.astype(dtype), None), options)
 
 
+def test_an_exponent_that_float32_rounds_to_1(monkeypatch):
+    options = DiceOptions(exponent=1 + 1e-9)
+    assert_equals_reference(monkeypatch, batch((2, 3, 301), options), options)
+
+
 def test_the_sums_of_a_million_pixels():
     """In float32 alone, sums of this length are wrong in the fourth digit."""
     pred = np.zeros((1, 2, 1 << 20), np.float32)

@@ -113,6 +113,12 @@ def test_derivatives_lie_within_their_bar_beside_kinks():
         assert rms(found.value - lines @ np.sign(x)) < 3 * found.bar
 
 
+def test_at_a_kink_the_bar_reaches_from_side_to_side():
+    """The derivative of abs is -1 on one side of 0 and 1 on the other: 0, give or take 1."""
+    found = Point(lambda move: float(abs(move[0])), 'float32').derivatives(ONE, 1e-9)
+    assert found.value == 0 and found.bar == pytest.approx(1)
+
+
 def test_no_more_steps_are_taken_than_are_needed():
     """A parabola's first extrapolation is exact; the second, from a third step, shows that."""
     lines = np.random.RandomState(0).choice([-1.0, 1.0], (8, 5))
@@ -144,7 +150,9 @@ def test_piecewise_constant():
     assert constant(lambda x: np.mean(x > 0.005))
     assert constant(lambda x: 0.5)
     assert not constant(lambda x: np.mean(np.abs(x)))
-    assert not constant(lambda x: np.float32(np.mean(np.tanh(x))))
+    assert not constant(lambda x: np.float32(1 + np.mean(np.tanh(x))))
+    beside = x.copy()  # a relu that stands still for the first third of the stretch
+    assert not constant(lambda x: 1 + max(np.abs(x - beside).max() - 5e-6, 0))
 
 
 # Gradients beside them ----------------------------------------------------------------------------
@@ -163,6 +171,14 @@ def test_the_worst_element_is_found(shape):
 def test_an_element_that_is_not_finite_is_the_worst():
     gradient = np.array([[1.0, 2.0], [np.nan, np.inf]])
     assert worst_element(gradient, lambda lines: 1 / 0, np.random.RandomState(0)) == (1, 0)
+
+
+def test_an_element_along_which_there_is_no_derivative_is_the_worst():
+    gradient = np.arange(5.0)
+
+    def derivative(lines):
+        return np.where(lines[:, 3] != 0, np.nan, along(gradient, lines))
+    assert worst_element(gradient, derivative, np.random.RandomState(0)) == (3,)
 
 
 def test_the_largest_element():

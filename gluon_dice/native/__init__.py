@@ -23,6 +23,7 @@ from soft_dice.plan import Plan
 from soft_dice.sums import Sums
 
 from ..layout import Layout
+from . import checks
 
 HERE = Path(__file__).resolve().parent
 OLDEST_API = 11  # MXNet 1.9; 1.8 has another one, and its wheel not all of it
@@ -132,7 +133,7 @@ def _load() -> str:
         build.build(recipe(), library, retry=False)
         operator = ctypes.CDLL(str(library))
         operator.soft_dice_connect(*(ctypes.cast(functions.function(name), ctypes.c_void_p)
-                                     for name in ('count', 'gradient')))
+                                     for name in ('count', 'gradient')), checks.answer)
         verbose = 'verbose' in inspect.signature(mx.library.load).parameters
         with _operators_kept():
             mx.library.load(str(library), **({'verbose': False} if verbose else {}))

@@ -13,10 +13,13 @@
  * MXNet does not tell an external operator whether a gradient is to be written or added: it must be
  * used only where it is to be written (gluon_dice/native/__init__.py sees to that).
  *
- * The kernels themselves come as two pointers from Python, so that a process holds them once.
+ * The kernels themselves come as two pointers from Python, so that a process holds them once, and
+ * a third is Python's: it is asked, in the thread that builds or calls a graph, whether shapes belong
+ * together, so that no rule and no sentence about them stands here.
  */
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -39,6 +42,9 @@ using Shape = std::vector<unsigned>;
 
 decltype(&soft_dice_count) count_kernel = nullptr;
 decltype(&soft_dice_gradient) gradient_kernel = nullptr;
+/* Attributes and shapes, and a place for the sentence that refuses them. */
+using Ask = void (*)(const char *question, char *answer, size_t answer_size);
+Ask ask_python = nullptr;
 
 /* MXNet asks for messages after each call, in the thread that made it.  What lib_api.cc offers for
  * that is one list for all threads, which only ever grows; build.py renames it out of the way. */
@@ -121,15 +127,7 @@ Settings settings_of(const Attributes &attributes) {
   return settings;
 }
 
-/* ---- shapes: the rules and sentences of soft_dice/inputs.py and options.py ---- */
-
-std::string written(const Shape &shape) {
-  std::string text = "(";
-  for (size_t i = 0; i < shape.size(); ++i) {
-    text += (i ? ", " : "") + std::to_string(shape[i]);
-  }
-  return text + (shape.size() == 1 ? ",)" : ")");
-}
+/* ---- shapes ---- */
 
 bool known(const Shape &shape) {
   for (unsigned size : shape) {
@@ -138,74 +136,27 @@ bool known(const Shape &shape) {
   return !shape.empty();
 }
 
+/* Of a prediction that Python has not refused. */
 int class_axis(const Attributes &attributes, const Shape &pred) {
-  const int axes = static_cast<int>(pred.size());
-  const int given = static_cast<int>(number(attributes, "axis"));
-  const int axis = given < 0 ? given + axes : given;
-  if (axes < 2) {
-    refuse("pred must have a batch axis and a class axis, for example (2, 4, 9, 8); got shape " +
-           written(pred));
-  }
-  if (axis < 0 || axis >= axes) {
-    refuse("axis must be an axis of pred, which has " + std::to_string(axes) + "; got axis=" +
-           std::to_string(given));
-  }
-  if (axis == 0) {
-    refuse("axis must not be the batch axis, 0; axis=" + std::to_string(given) +
-           " is, for pred of shape " + written(pred));
-  }
-  return axis;
+  const int axis = static_cast<int>(number(attributes, "axis"));
+  return axis < 0 ? axis + static_cast<int>(pred.size()) : axis;
 }
 
-void check_per_pixel(const char *name, const Shape &shape, const Shape &pred, int axis) {
-  Shape without_classes(pred), one_class(pred);
-  without_classes.erase(without_classes.begin() + axis);
-  one_class[axis] = 1;
-  if (shape == without_classes || shape == one_class) return;
-  const bool dense = shape == pred && std::strcmp(name, "label") == 0;
-  refuse(std::string(name) + " must have one value per pixel of pred: for pred of shape " +
-         written(pred) + " that is " + written(without_classes) + " or " + written(one_class) +
-         (dense ? ", or sparse_label=False for one value per class" : "") + "; got " +
-         written(shape));
-}
-
-void check_activation(const Attributes &attributes, unsigned classes) {
-  const std::string &activation = text(attributes, "activation");
-  if (activation == "softmax" && classes == 1) {
-    refuse("activation='softmax' over one class is always 1; for a binary prediction of one channel "
-           "use activation='sigmoid'");
+/* Python's rules and words (checks.py), for shapes that are all known. */
+void check_shapes(const Attributes &attributes, const std::vector<Shape> &inputs) {
+  std::string question;
+  for (const char *name : {"activation", "axis", "sparse_label", "entropy_weights"}) {
+    if (attributes.count(name)) question += name + ("=" + text(attributes, name)) + "\n";
   }
-  if (activation == "sigmoid" && flag(attributes, "sparse_label") && classes > 1) {
-    refuse("activation='sigmoid' with index labels needs a prediction of one channel; use "
-           "activation='softmax', or sparse_label=False with a label per class; got " +
-           std::to_string(classes) + " classes");
+  const char *names[] = {"pred=", "label=", "pixel_weight="};
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    question += names[i];
+    for (unsigned size : inputs[i]) question += std::to_string(size) + ",";
+    question += "\n";
   }
-}
-
-void check_entropy(const Attributes &attributes, unsigned classes) {
-  if (!wants_entropy(attributes)) return;
-  const size_t given = numbers(attributes, "entropy_weights").size();
-  if (given && given != classes) {
-    refuse("ce_class_weights must have one number per class of pred, here " +
-           std::to_string(classes) + "; got " + std::to_string(given));
-  }
-}
-
-/* Of the inputs, pred first; what MXNet does not know yet is left to a later call. */
-void check_shapes(const Attributes &attributes, const std::vector<Shape> &inputs, bool all_known) {
-  const Shape &pred = inputs.at(0);
-  const int axis = class_axis(attributes, pred);
-  check_activation(attributes, pred[axis]);
-  check_entropy(attributes, pred[axis]);
-  for (size_t i = 1; i < inputs.size(); ++i) {
-    if (!all_known && !known(inputs[i])) continue;
-    if (i == 2 || flag(attributes, "sparse_label")) {
-      check_per_pixel(i == 1 ? "label" : "pixel_weight", inputs[i], pred, axis);
-    } else if (inputs[i] != pred) {
-      refuse("a dense label (sparse_label=False) must have the shape of pred, " + written(pred) +
-             "; got " + written(inputs[i]));
-    }
-  }
+  char answer[1024] = "";
+  ask_python(question.c_str(), answer, sizeof answer);
+  if (*answer) refuse(answer);
 }
 
 /* ---- one call ---- */
@@ -221,10 +172,11 @@ float from_half(uint16_t half) {
 /* An array as the kernels take it: of one of their types, so that float16 is converted. */
 struct Operand {
   const void *data = nullptr;
+  size_t size = 0;
   int32_t type = 0;
   std::vector<float> converted;
 
-  explicit Operand(const MXTensor &tensor) : data(tensor.data_ptr) {
+  explicit Operand(const MXTensor &tensor) : data(tensor.data_ptr), size(tensor.size()) {
     switch (static_cast<int>(tensor.dtype)) {
       case mxnet::ext::kFloat32: type = SOFT_DICE_FLOAT32; break;
       case mxnet::ext::kFloat64: type = SOFT_DICE_FLOAT64; break;
@@ -248,8 +200,8 @@ struct Operand {
 };
 
 /* The operands must outlive it. */
-soft_dice_batch batch_of(const Attributes &attributes, const MXTensor &pred,
-                         const std::vector<Operand> &operands) {
+soft_dice_batch batch_of(const Attributes &attributes, const Settings &settings,
+                         const MXTensor &pred, const std::vector<Operand> &operands) {
   const Shape shape(pred.shape.begin(), pred.shape.end());
   const int axis = class_axis(attributes, shape);
   soft_dice_batch batch{};
@@ -262,6 +214,12 @@ soft_dice_batch batch_of(const Attributes &attributes, const MXTensor &pred,
   batch.pred_type = operands[0].type;
   batch.label = operands[1].data;
   batch.label_type = operands[1].type;
+  const size_t pixels = batch.samples * batch.outer * batch.inner, weights = settings.weights.size();
+  if (operands[1].size != (settings.dense_label ? pixels * batch.classes : pixels) ||
+      (operands.size() > 2 && operands[2].size != pixels) ||
+      (weights && weights != static_cast<size_t>(batch.classes))) {  // and Python was not asked
+    refuse("label and pixel_weight must have a shape; to MXNet a single number has none");
+  }
   if (operands.size() > 2) {
     batch.weight = operands[2].data;
     batch.weight_type = operands[2].type;
@@ -322,21 +280,21 @@ MXReturnValue infer_shape(const Attributes &attributes, std::vector<Shape> *inpu
   return guarded([&] {
     const Shape &pred = inputs->at(0);
     if (!known(pred)) return;  // a later round knows more
-    check_shapes(attributes, *inputs, false);
+    const bool all_known = std::all_of(inputs->begin(), inputs->end(), known);
+    if (all_known) check_shapes(attributes, *inputs);
+    const size_t axis = class_axis(attributes, pred);
+    if (axis >= pred.size()) return;
     outputs->assign(outputs_of(attributes), {pred[0]});
-    for (size_t i = 0; i < 3; ++i) (*outputs)[i].push_back(pred[class_axis(attributes, pred)]);
+    for (size_t i = 0; i < 3; ++i) (*outputs)[i].push_back(pred[axis]);
   });
 }
 
 MXReturnValue forward(const Attributes &attributes, std::vector<MXTensor> *inputs,
                       std::vector<MXTensor> *outputs, const mxnet::ext::OpResource &) {
   return guarded([&] {
-    std::vector<Shape> shapes;  // that of a single number was not known before
-    for (const MXTensor &each : *inputs) shapes.emplace_back(each.shape.begin(), each.shape.end());
-    check_shapes(attributes, shapes, true);
     const Settings settings = settings_of(attributes);
     const auto operands = operands_of(attributes, *inputs, 0);
-    const soft_dice_batch batch = batch_of(attributes, inputs->at(0), operands);
+    const soft_dice_batch batch = batch_of(attributes, settings, inputs->at(0), operands);
     const size_t size = batch.samples * batch.classes;
     std::vector<double> counts(3 * size), entropy(2 * batch.samples);
     char message[512] = "the kernels have no memory";
@@ -361,7 +319,7 @@ MXReturnValue backward(const Attributes &attributes, std::vector<MXTensor> *inpu
     const Settings settings = settings_of(attributes);
     const size_t derivatives = outputs_of(attributes);
     const auto operands = operands_of(attributes, *inputs, derivatives);
-    const soft_dice_batch batch = batch_of(attributes, inputs->at(derivatives), operands);
+    const soft_dice_batch batch = batch_of(attributes, settings, inputs->at(derivatives), operands);
     const size_t size = batch.samples * batch.classes;
     std::vector<double> d_counts(2 * size);
     for (size_t i = 0; i < 2; ++i) {
@@ -394,9 +352,11 @@ REGISTER_OP(soft_dice_counts)
 extern "C" {
 
 /* Called once by Python before MXNet loads the library. */
-void soft_dice_connect(decltype(&soft_dice_count) count, decltype(&soft_dice_gradient) gradient) {
+void soft_dice_connect(decltype(&soft_dice_count) count, decltype(&soft_dice_gradient) gradient,
+                       Ask ask) {
   count_kernel = count;
   gradient_kernel = gradient;
+  ask_python = ask;
 }
 
 int _msgSize() { return !last_error.empty(); }

@@ -35,7 +35,7 @@ HOW_TO_BUILD = 'python -m soft_dice build'
 
 COMMON_FLAGS = ('-O3', '-std=c++14', '-fPIC', '-fopenmp', '-fvisibility=hidden',
                 '-fno-math-errno', '-fno-trapping-math')
-# tile.cpp is compiled once for each; the machine that runs it chooses.  No -march=native.
+# chunk.cpp is compiled once for each; the machine that runs it chooses.  No -march=native.
 INSTRUCTION_SETS: Dict[str, Tuple[str, ...]] = {'baseline': ()}
 HAVE_X86 = platform.machine() in ('x86_64', 'AMD64')
 if HAVE_X86:
@@ -82,9 +82,9 @@ class Recipe(NamedTuple):
 def kernels() -> Recipe:
     """The recipe of the kernels."""
     parts = [Part(source, ('-DSOFT_DICE_HAVE_X86',) * HAVE_X86)
-             for source in sorted(HERE.glob('*.cpp')) if source.name != 'tile.cpp']
-    if (HERE / 'tile.cpp').exists():
-        parts += [Part(HERE / 'tile.cpp', (f'-DSOFT_DICE_ISA={name}', *flags))
+             for source in sorted(HERE.glob('*.cpp')) if source.name != 'chunk.cpp']
+    if (HERE / 'chunk.cpp').exists():
+        parts += [Part(HERE / 'chunk.cpp', (f'-DSOFT_DICE_ISA={name}', *flags))
                   for name, flags in INSTRUCTION_SETS.items()]
     return Recipe('kernels', tuple(parts), tuple(sorted(HERE.glob('*.h'))))
 

@@ -71,8 +71,8 @@ struct Walk {
         settings.dense_label ? place(sample, klass, pixel) : sample * pixels() + pixel;
     return value_at(batch.label, batch.label_type, index);
   }
-  // Whether the element is in no sum.
-  bool is_void(int64_t sample, int64_t klass, int64_t pixel) const {
+  // Whether the prediction is in no sum.
+  bool counts_nowhere(int64_t sample, int64_t klass, int64_t pixel) const {
     if (ignored(label(sample, klass, pixel))) return true;
     if (!batch.weight) return false;
     return value_at(batch.weight, batch.weight_type, sample * pixels() + pixel) == 0;
@@ -82,8 +82,8 @@ struct Walk {
     if (!settings.has_ignore) return "";
     return " or ignore_label=" + std::to_string(static_cast<int64_t>(settings.ignore_label));
   }
-  std::string at_pixel(int64_t pixel) const {  // of all samples, one behind the other
-    return in_sample(pixel / pixels()) + ", pixel " + std::to_string(pixel % pixels()) + " of " +
+  std::string at_index(int64_t index) const {  // among the pixels of all samples
+    return in_sample(index / pixels()) + ", pixel " + std::to_string(index % pixels()) + " of " +
            std::to_string(pixels());
   }
   std::string index_label() const;
@@ -99,7 +99,7 @@ std::string Walk::index_label() const {
     if ((v >= 0 && v < classes && v == floor(v)) || ignored(v)) continue;
     return "label must be a whole number in [0, " + std::to_string(classes) + ")" + or_ignored() +
            ", for example " + std::to_string(classes - 1) + "; got " +
-           text_at(batch.label, batch.label_type, i) + at_pixel(i);
+           text_at(batch.label, batch.label_type, i) + at_index(i);
   }
   return "";
 }
@@ -123,7 +123,7 @@ std::string Walk::weight() const {
     const double v = value_at(batch.weight, batch.weight_type, i);
     if (v >= 0 && isfinite(v)) continue;
     return "pixel_weight must be finite and not negative, for example 0.5; got " +
-           text_at(batch.weight, batch.weight_type, i) + at_pixel(i);
+           text_at(batch.weight, batch.weight_type, i) + at_index(i);
   }
   return "";
 }
@@ -134,7 +134,7 @@ std::string Walk::prediction() const {
       for (int64_t pixel = 0; pixel < pixels(); ++pixel) {
         const int64_t at = place(sample, klass, pixel);
         const double v = value_at(batch.pred, batch.pred_type, at);
-        if (!(v < 0) || is_void(sample, klass, pixel)) continue;
+        if (!(v < 0) || counts_nowhere(sample, klass, pixel)) continue;
         char power[40];
         snprintf(power, sizeof power, "%g", settings.exponent);
         return std::string("a negative prediction has no power ") + power +

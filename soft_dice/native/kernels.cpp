@@ -13,8 +13,8 @@
 #include <atomic>
 #include <string>
 
+#include "chunk.h"
 #include "faults.h"
-#include "tile.h"
 
 namespace soft_dice {
 namespace {
@@ -39,7 +39,7 @@ bool limited_to(const char *name) {
 }
 #endif
 
-const Choice *choices(int *number) {
+const Choice *choices(int *how_many) {
 #ifdef SOFT_DICE_HAVE_X86
   static const bool has_avx2 = !limited_to("baseline") && __builtin_cpu_supports("avx2") &&
                                __builtin_cpu_supports("fma");
@@ -51,14 +51,14 @@ const Choice *choices(int *number) {
 #else
   static const Choice all[] = {{&baseline, true}};
 #endif
-  *number = sizeof all / sizeof all[0];
+  *how_many = sizeof all / sizeof all[0];
   return all;
 }
 
 const InstructionSet *named(const char *name) {  // NULL: the best
-  int number;
-  const Choice *all = choices(&number);
-  for (int i = 0; i < number; ++i)
+  int how_many;
+  const Choice *all = choices(&how_many);
+  for (int i = 0; i < how_many; ++i)
     if (all[i].present && (!name || !strcmp(name, all[i].code->name))) return all[i].code;
   return nullptr;
 }
@@ -100,14 +100,14 @@ template <class Work>
 bool for_each_chunk(const soft_dice_batch &batch, const soft_dice_settings &settings,
                     const InstructionSet &code, Work work) {
   const int threads = threads_for(batch);
-  const size_t each = (code.scratch_bytes(batch) + ALIGNED - 1) / ALIGNED * ALIGNED;
-  const Memory scratch(threads * each);
+  const size_t per_thread = code.scratch_bytes(batch, settings);  // a multiple of ALIGNED
+  const Memory scratch(threads * per_thread);
   if (!scratch.start) return false;
   const int64_t per_sample = chunks_per_sample(batch), pixels = batch.outer * batch.inner;
   const auto run = [&](int64_t number, int thread) {
     const int64_t begin = number % per_sample * CHUNK;
     work(Chunk{&batch, &settings, number / per_sample, begin, std::min(begin + CHUNK, pixels),
-               static_cast<char *>(scratch.start) + thread * each}, number);
+               static_cast<char *>(scratch.start) + thread * per_thread}, number);
   };
   const int64_t chunks = batch.samples * per_sample;
   if (threads == 1) {
@@ -167,9 +167,9 @@ int soft_dice_gradient(const soft_dice_batch *batch, const soft_dice_settings *s
 const char *soft_dice_instruction_sets(void) {
   static const std::string names = [] {
     std::string joined;
-    int number;
-    const Choice *all = choices(&number);
-    for (int i = 0; i < number; ++i)
+    int how_many;
+    const Choice *all = choices(&how_many);
+    for (int i = 0; i < how_many; ++i)
       if (all[i].present) joined += (joined.empty() ? "" : ",") + std::string(all[i].code->name);
     return joined;
   }();

@@ -1,5 +1,5 @@
-// Between the driver (kernels.cpp), which cuts a batch into chunks and runs them on threads, and the
-// code that works on one chunk (tile.cpp), compiled once for each instruction set.
+// Between the driver (kernels.cpp), which cuts a batch into chunks and runs them on threads, and
+// the code that works on one chunk (chunk.cpp), which is compiled once for each instruction set.
 #pragma once
 
 #include "kernels.h"
@@ -16,9 +16,10 @@ struct Chunk {
 
 struct InstructionSet {
   const char *name;
-  size_t (*scratch_bytes)(const soft_dice_batch &);
-  // Adds to sums: the counts (3, classes) and, where it is wanted, the cross-entropy (2); false where
-  // a value is not allowed, wherever it is.
+  // A multiple of 64.
+  size_t (*scratch_bytes)(const soft_dice_batch &, const soft_dice_settings &);
+  // Adds to sums: the counts (3, classes) and, where it is wanted, the cross-entropy (2); false
+  // where a value is not allowed, wherever it is.
   bool (*count)(const Chunk &, double *sums);
   // All as in kernels.h.
   void (*gradient)(const Chunk &, const double *d_counts, const double *d_entropy, void *gradient,
