@@ -25,9 +25,9 @@ def main() -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('files', nargs='*', metavar='WORD',
                         help='only files with this in their path; default all in table.py')
-    parser.add_argument('--per-file', type=int, default=20, metavar='N',
-                        help='mutants of each file, and one in 20 of a large file; default '
-                             '20; 0 is all')
+    parser.add_argument('--per-file', type=int, default=10, metavar='N',
+                        help='mutants of each file, and one in 40 of a large file; default '
+                             '10; 0 is all')
     parser.add_argument('--seed', type=int, default=0, help='which of them; default 0')
     parser.add_argument('--survivors', action='store_true',
                         help='only the survivors of the last run, for example after new tests')

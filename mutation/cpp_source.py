@@ -14,6 +14,7 @@ OPERATORS = {'+': '-', '-': '+', '*': '/', '/': '*', '%': '*', '|': '&', '&': '|
              '&=': '|='}
 _PAIRS = ('min max', 'minimum maximum', 'floor ceil')
 CALLS = {a: b for pair in _PAIRS for a, b in (pair.split(), pair.split()[::-1])}
+COMMUTATIVE = ('min', 'max', 'minimum', 'maximum')
 CONSTANTS = {'true': 'false', 'false': 'true', '0': '1', '1': '0'}
 OPENING, CLOSING = '([{', ')]}'
 TOKEN = re.compile(r"""
@@ -133,7 +134,7 @@ class _Finder:
         commas = [i + 1]
         while self.tokens[commas[-1]].text != ')':
             commas.append(self._find(commas[-1] + 1, ','))
-        if len(commas) > 2 and commas[-1] == last:
+        if len(commas) > 2 and commas[-1] == last and token.text not in COMMUTATIVE:
             for first in {0, len(commas) - 3}:
                 begin, middle, end = commas[first:first + 3]
                 yield self._replace(self.tokens[begin + 1].start, self.tokens[end - 1].end,

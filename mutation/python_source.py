@@ -26,6 +26,9 @@ _PAIRS = ('min max', 'any all', 'ones zeros', 'ones_like zeros_like', 'minimum m
 CALLS = {a: b for pair in _PAIRS for a, b in (pair.split(), pair.split()[::-1])}
 # Namespaces of array functions that the formulas take as an argument: no argument to swap.
 NAMESPACES = ('F', 'ops')
+# Calls that give the same in any order of their arguments.
+COMMUTATIVE = ('min', 'max', 'minimum', 'maximum', 'broadcast_add', 'broadcast_mul',
+               'elemwise_add')
 # Calls whose argument cannot stand in their place.
 NEEDED = ('len', 'range', 'list', 'tuple', 'dict', 'set', 'next', 'iter', 'zip', 'enumerate', 'map',
           'super', 'type', 'isinstance', 'int', 'float', 'str', 'bool', 'repr', 'print', 'getattr')
@@ -154,8 +157,9 @@ class _Finder:
             yield make(self.path, self.source, end - len(name), end, CALLS[name])
         given = [each for each in node.args if not isinstance(each, ast.Starred)
                  and getattr(each, 'id', '') not in NAMESPACES]
-        for one, other in {1: given[:2], 2: given[-2:]}.values() if len(given) > 1 else ():
-            yield self._swap(one, other)
+        if len(given) > 1 and name not in COMMUTATIVE:
+            yield self._swap(*given[:2])
+            yield self._swap(*given[-2:])
         for keyword in node.keywords:
             if keyword.arg and len(node.args) + len(node.keywords) > 1:
                 yield self._without(keyword)

@@ -16,7 +16,7 @@ from .workspace import Broken, Workspace
 # seconds for what they import.
 PATIENCE, START = 4.0, 20.0
 LONGEST = 600.0
-LARGE = 20
+LARGE = 40
 
 KILLED, SURVIVED, EQUIVALENT = 'killed', 'survived', 'equivalent'
 SAME, BROKEN = 'same code', 'does not compile'  # neither is a mutant, and another takes its place

@@ -40,6 +40,8 @@ def test_is_a_gluon_loss():
     assert loss.prefix == 'dice_'
     assert loss.options == DiceOptions(smooth=1, batch_dice=True)
     assert repr(loss) == 'SoftDiceLoss(batch_dice=True, smooth=1.0, weight=2.0)'
+    assert repr(SoftDiceLoss(batch_axis=2)) == 'SoftDiceLoss(batch_axis=2)'
+    assert repr(SoftDiceLoss(num_classes=4)) == 'SoftDiceLoss(num_classes=4)'
 
 
 @pytest.mark.parametrize('error, keywords, message', [

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import TOLERANCE
 
-from soft_dice import DiceOptions, score, soft_dice_loss, soft_dice_loss_vjp, soft_dice_score
+from soft_dice import (DiceCEOptions, DiceOptions, dice_ce_loss_vjp, score, soft_dice_loss,
+                       soft_dice_loss_vjp, soft_dice_score)
 from soft_dice.gradcheck import relative_error
 
 pytestmark = pytest.mark.usefixtures('implementation')
@@ -299,3 +300,13 @@ def test_a_perfect_prediction_under_any_weights_is_exactly_1():
     weight = rng.uniform(0, 2, label.shape).astype('float32')
     options = DiceOptions(activation='none', smooth=0.0)
     assert (soft_dice_score(pred, label, options, weight) == 1).all()
+
+
+@pytest.mark.parametrize('vjp_of', [soft_dice_loss_vjp, dice_ce_loss_vjp])
+def test_upstream_may_be_of_any_dtype(vjp_of):
+    """float16, whose own sum of the two is 2048, is read before it is added up."""
+    options = {soft_dice_loss_vjp: DiceOptions, dice_ce_loss_vjp: DiceCEOptions}[vjp_of]
+    pred = np.concatenate([P, P[:, ::-1]])
+    _, vjp = vjp_of(pred, np.repeat(LABEL, 2, axis=0), options(batch_dice=True))
+    upstream = np.array([2048, 1])
+    assert (vjp(upstream.astype('float16')) == vjp(upstream.astype('float64'))).all()
