@@ -101,7 +101,7 @@ template <class T> template <int ASSUMED> void Work<T>::derive_common(Rows<T> to
     const bool needs_log = entropy.gamma != 0;
     activation.exponentials(common_dice.template take_means<ASSUMED>(),
                             entropy.template see<LABEL_GAP>(needs_log));
-    common_entropy.derive();
+    common_entropy.derive(common_dice.means.mean);
   }
   common_dice.template derive<ASSUMED>(common_entropy, to);
 }

@@ -43,12 +43,12 @@ template <class T> struct CommonEntropy {
 
   CommonEntropy(const Entropy<T> &entropy, Scratch<T> &scratch)
       : entropy(entropy), tile(entropy.tile), scale(entropy.activation.scale), seen(entropy.seen),
-        gamma(entropy.gamma), weighted(scratch.row()), slope(scratch.row()),
+        gamma(entropy.gamma), weighted(scratch.row()), mean_elsewhere(scratch.row()),
         label_slope(scratch.row()) {}
 
   template <int ASSUMED> void count(double *loss) const;
   void count_weight(const double *label_sums, double *weight) const;
-  void derive() const;
+  void derive(const T *mean) const;
   T even_slope(int64_t c) const {  // d_E even_share w_c
     return entropy.even_share * entropy.weight()[c] * entropy.d_loss;
   }
@@ -58,9 +58,9 @@ template <class T> struct CommonEntropy {
   const T *const scale;
   const Seen<T> seen;
   const T gamma;
-  T *const weighted;     // m w_y, where classes have weights
-  T *const slope;        // a + b
-  T *const label_slope;  // (a + b) p_y - a = b p_y - a q_y
+  T *const weighted;        // m w_y, where classes have weights
+  T *const mean_elsewhere;  // the Dice's mean - scale (a + b), for all classes but y
+  T *const label_slope;     // (a + b) p_y - a = b p_y - a q_y
 
  private:
   const T *label_weight() const;
@@ -105,20 +105,20 @@ void CommonEntropy<T>::count_weight(const double *label_sums, double *weight) co
   for (int64_t c = 0; c < tile.classes; ++c) *weight += entropy.weight_of(c) * label_sums[c];
 }
 
-// slope and label_slope, after exponentials() that saw LABEL_GAP.
-template <class T> void CommonEntropy<T>::derive() const {
+// mean_elsewhere and label_slope, after exponentials() that saw LABEL_GAP.
+template <class T> void CommonEntropy<T>::derive(const T *mean) const {
   const T d_label = entropy.label_share * entropy.d_loss, gamma = this->gamma;
   const T d_even = entropy.even_share * entropy.all_weights * entropy.d_loss;
   const Seen<T> seen = this->seen;
   const T *const m_w = label_weight(), *const mask = tile.mask[0], *const scale = this->scale;
-  T *const to = slope, *const to_label = label_slope;
+  T *const to = mean_elsewhere, *const to_label = label_slope;
   for (int i = 0; i < tile.place.width; i += LANES) {
     const V gap = load(seen.label_gap + i), p = exponential(gap) * load(scale + i);
     const V q = complement<T>(p, seen.rest + i), m_d = d_label * load(m_w + i);
     const V a = gamma == 0 ? m_d
                            : times(m_d, focal_slope<T>(p, q, load(seen.log_sum + i) - gap, gamma));
     const V b = d_even * load(mask + i);
-    store(to + i, a + b);
+    store(to + i, load(mean + i) - load(scale + i) * (a + b));
     store(to_label + i, b * p - a * q);
   }
 }
@@ -170,8 +170,7 @@ template <class T> struct CommonDice {
 
   CommonDice(const Activation<T> &softmax, const CountSlopes<T> &slopes, Scratch<T> &scratch)
       : softmax(softmax), tile(softmax.tile), slopes(slopes),
-        label_sums(scratch.template numbers<double>()), means{scratch.row(), scratch.row()},
-        mean_elsewhere(scratch.row()) {}
+        label_sums(scratch.template numbers<double>()), means{scratch.row(), scratch.row()} {}
 
   template <int ASSUMED> void count(double *counts) const;
   template <int ASSUMED> TakingMeans<T, ASSUMED> take_means() const {
@@ -184,7 +183,6 @@ template <class T> struct CommonDice {
   const CountSlopes<T> &slopes;
   double *const label_sums;  // of the tile, by each class
   const Means<T> means;
-  T *const mean_elsewhere;   // mean less the cross-entropy's slope, for all classes but y
 };
 
 // Adds to counts, and leaves label_sums, after exponentials().  Along a row each lane sums its few
@@ -221,12 +219,11 @@ template <class T> template <int ASSUMED>
 void CommonDice<T>::derive(const CommonEntropy<T> &entropy, Rows<T> d_z) const {
   constexpr bool ALL = ASSUMED & ALL_COUNT, ENTROPY = !(ASSUMED & DICE_ALONE);
   const T *const mean = means.mean, *const scale = ALL ? softmax.scale : means.m_scale;
-  const T *const label_slope = entropy.label_slope, *const mask = tile.mask[0];
+  const T *const elsewhere = entropy.mean_elsewhere, *const label_slope = entropy.label_slope;
+  const T *const index = tile.index, *const mask = tile.mask[0];
   const int width = tile.place.width;
-  for (int i = 0; i < width && ENTROPY; i += LANES)
-    store(mean_elsewhere + i, load(mean + i) - load(softmax.scale + i) * load(entropy.slope + i));
   for (int64_t c = 0; c < tile.classes; ++c) {
-    const T *const e = softmax.e[c], *const index = tile.index, *const elsewhere = mean_elsewhere;
+    const T *const e = softmax.e[c];
     T *const to = d_z[c];
     const T d_intersection = slopes.intersection[c], d_pred_sum = slopes.pred_sum[c];
     const T even = ENTROPY ? entropy.even_slope(c) : 0;
