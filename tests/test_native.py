@@ -155,6 +155,15 @@ def test_any_exponent(monkeypatch, exponent, activation, overlap):
         assert_equals_reference(monkeypatch, (pred, label.astype(dtype), None), options)
 
 
+@pytest.mark.parametrize('exponent', [63, 64, 65, 100])  # from 64 on there is another way
+def test_large_whole_powers_of_negative_predictions(monkeypatch, exponent):
+    options = DiceOptions(exponent=exponent, activation='none')
+    for dtype in ('float32', 'float64'):
+        pred = RNG.uniform(-1.1, 1.1, (2, 3, 301)).astype(dtype)
+        label = RNG.randint(0, 3, (2, 301))
+        assert_equals_reference(monkeypatch, (pred, label, None), options)
+
+
 def test_an_exponent_that_float32_rounds_to_1(monkeypatch):
     options = DiceOptions(exponent=1 + 1e-9)
     assert_equals_reference(monkeypatch, batch((2, 3, 301), options), options)
