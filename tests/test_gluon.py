@@ -176,7 +176,7 @@ def test_blocks_divide_the_pixels(pixels):
     blocks = blocks_for(pixels)
     assert blocks == 0 or (pixels % blocks == 0 and pixels // blocks <= BLOCK)
     assert blocks <= 1 or pixels // blocks >= BLOCK // 32
-    assert blocks_for(16411) == 0  # a prime: no blocks
+    assert blocks_for(16411) == 0 and blocks_for(16384) == 1  # a prime, and one block
 
 
 def test_symbol_arithmetic_is_not_that_of_the_last_array():

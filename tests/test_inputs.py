@@ -88,3 +88,39 @@ def test_float32_sums_are_float64():
         - 0.5 * 1e-5 / (p * pixels + 1e-5)
     loss = soft_dice_loss(pred, label, DiceOptions(activation='none'))
     assert relative_error(loss, np.array([expected])) <= TOLERANCE['value, float64']
+
+
+PROBABILITY = np.full(PRED.shape, 0.5)
+SHAPES = dict(pred=PRED.shape, label=LABEL.shape, dense=PRED.shape, weight=LABEL.shape)
+BAD = {'label': (9, 'label must be a whole number'), 'dense': (2, 'a dense label must lie'),
+       'weight': (-1, 'pixel_weight must be finite'), 'pred': (-0.5, 'a negative prediction')}
+
+
+def loss_of(pred=PROBABILITY, label=LABEL, dense=None, weight=None):
+    options = DiceOptions(activation='none', exponent=1.5, sparse_label=dense is None)
+    return soft_dice_loss(pred, label if dense is None else dense, options, weight)
+
+
+@pytest.mark.parametrize('at, where', [(0, 'sample 0, (class 0, )?pixel 0'),
+                                       (-1, 'sample 1, (class 3, )?pixel 71')])
+@pytest.mark.parametrize('name', list(BAD))
+def test_the_first_and_the_last_value_are_looked_at(name, at, where):
+    value, message = BAD[name]
+    array = np.zeros(SHAPES[name])
+    array.flat[at] = value
+    with pytest.raises(ValueError, match=rf'{message}.* in {where}\b'):
+        loss_of(**{name: array})
+
+
+@pytest.mark.parametrize('label', ['label', 'dense'])
+def test_what_lies_behind_an_array_is_no_part_of_it(label):
+    def before_a_bad_one(name):
+        longer = np.ones(np.prod(SHAPES[name]) + 1)
+        longer[-1] = BAD[name][0]
+        return longer[:-1].reshape(SHAPES[name])
+
+    arrays = {name: before_a_bad_one(name) for name in (label, 'weight', 'pred')}
+    assert np.isfinite(loss_of(**arrays)).all()
+    arrays['pred'].flat[-1] = -0.5  # after all others have been looked at
+    with pytest.raises(ValueError, match='a negative prediction has no power 1.5'):
+        loss_of(**arrays)

@@ -155,6 +155,28 @@ def test_any_exponent(monkeypatch, exponent, activation, overlap):
         assert_equals_reference(monkeypatch, (pred, label.astype(dtype), None), options)
 
 
+@pytest.mark.parametrize('exponent', [63, 64, 65, 100])  # from 64 on there is another way
+def test_large_whole_powers_of_negative_predictions(monkeypatch, exponent):
+    options = DiceOptions(exponent=exponent, activation='none')
+    for dtype in ('float32', 'float64'):
+        pred = RNG.uniform(-1.1, 1.1, (2, 3, 301)).astype(dtype)
+        label = RNG.randint(0, 3, (2, 301))
+        assert_equals_reference(monkeypatch, (pred, label, None), options)
+
+
+@pytest.mark.parametrize('dtype, smallest', [('float32', -37.8), ('float64', -307.5)])
+def test_the_smallest_powers(monkeypatch, dtype, smallest):
+    """p^1.5 just above the smallest normal number, which are the gradient of an absent class."""
+    options = DiceOptions(exponent=2.5, activation='none')
+    powers = 10 ** np.linspace(smallest, smallest + 2, 301)
+    pred = np.broadcast_to(powers ** (1 / 1.5), (1, 2, 301)).astype(dtype)
+    _, gradient = evaluate(monkeypatch, '1', (pred, np.zeros((1, 301)), None), options)
+    slope = 2.5 / (2 * options.smooth) / 2  # S is 1, alpha 1/2, and there are two classes
+    expected = slope * pred.astype('longdouble')[:, 1] ** 1.5
+    ratio = gradient[:, 1] / expected
+    assert relative_error(ratio, np.ones_like(ratio)) <= TOLERANCE[f'gradient, {dtype}']
+
+
 def test_an_exponent_that_float32_rounds_to_1(monkeypatch):
     options = DiceOptions(exponent=1 + 1e-9)
     assert_equals_reference(monkeypatch, batch((2, 3, 301), options), options)

@@ -1,6 +1,8 @@
 // The Dice of a tile, after soft_dice.counts: the counts, and their derivative.
 #pragma once
 
+#include <cmath>
+
 #include "activation-inl.h"
 
 namespace soft_dice {
@@ -30,7 +32,11 @@ template <Exponent K, class T> SOFT_DICE_INLINE Vec<T> power_below(Vec<T> p, T k
   if (K == ONE) return splat<T>(1);
   if (K == TWO) return p;
   const int whole = k < 64 ? static_cast<int>(k) : 0;
-  if (static_cast<T>(whole) != k) return power<T>(p, k - 1);
+  if (static_cast<T>(whole) != k) {
+    const Vec<T> size = power<T>(absolute(p), k - 1);
+    if (k / 2 != std::floor(k / 2)) return size;
+    return p < 0 ? -size : size;  // k - 1 is odd
+  }
   Vec<T> product = p;  // of a negative p too
   for (int i = 2; i < whole; ++i) product *= p;
   return product;
