@@ -13,16 +13,6 @@ OPERATORS = (
     ('index_array', '1.5', 'without it a graph needs num_classes, and there is no resize'))
 
 
-def refuse_unsupported(version: str) -> None:
-    """Raises ImportError for an MXNet on which nothing here can work."""
-    if int(version.split('.')[0]) >= 2:
-        raise ImportError('gluon_dice needs MXNet 1.x, for example `pip install mxnet==1.9.1`, as '
-                          f'blocks have no hybrid_forward in 2.x; this is mxnet {version}')
-
-
-refuse_unsupported(mx.__version__)
-
-
 def lacking(contrib: Any = mx.sym.contrib) -> List[str]:
     """A sentence for each operator that is not there, which begins with its name."""
     return [f'contrib.{name} (since {since}): {instead}'

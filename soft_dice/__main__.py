@@ -8,10 +8,12 @@ from . import compare, weights
 from .arrays import CannotRun
 from .native import commands as native
 from .native.build import BuildError
+from .version import add_version
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m soft_dice')
+    add_version(parser)
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     each = commands.add_parser('compare', help='every published loss on a pair of arrays',
                                description=compare.__doc__)
