@@ -149,8 +149,8 @@ def _baked(defaults: Dict[str, Any]) -> str:
         return 'An empty\nparam_str means their defaults.'
     return ('An empty\nparam_str means here\n\n'
             '    ' + json.dumps(defaults) + '\n\n'
-            'of which a layer takes what it knows; what a param_str says comes on top, and one that '
-            'names a\npreset starts from that alone.')
+            'of which a layer takes what it knows.  What a param_str says comes on top; one that\n'
+            'names a preset starts from that alone.')
 
 
 def _defaults(arguments: argparse.Namespace) -> Dict[str, Any]:

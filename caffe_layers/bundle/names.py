@@ -131,8 +131,8 @@ def _new_names(modules: Sequence[Module], needed: Set[Key], public: Sequence[Key
             new[module, name] = LEFT_OUT[module][name]
         elif name == WHOLE:
             new[module, name] = short[module]
-        elif (module, name) not in public and (
-                module in as_modules or times[name] > 1 or name in taken or hasattr(builtins, name)):
+        elif (module, name) not in public and (module in as_modules or times[name] > 1
+                                               or name in taken or hasattr(builtins, name)):
             new[module, name] = '_' * name.startswith('_') + f'{short[module]}_{name.lstrip("_")}'
         else:
             new[module, name] = name

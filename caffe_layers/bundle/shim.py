@@ -267,11 +267,13 @@ def _np_broadcast_to(array, shape):
 
 
 def _np_full(shape, value):
-    return np.zeros(shape) + value
+    return _np_full_like(np.empty(shape), value)
 
 
 def _np_full_like(array, value):
-    return np.zeros_like(array) + array.dtype.type(value)
+    filled = np.empty_like(array)
+    filled[...] = value
+    return filled
 
 
 def _np_matmul(a, b):

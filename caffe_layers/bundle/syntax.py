@@ -115,11 +115,11 @@ class _Rewriter(ast.NodeTransformer):
             raise CannotRun(f'{node.name}: keyword-only parameters beside * or **, or without a '
                             'default, cannot be rewritten yet')
         defaults = [ast.Tuple([ast.Constant(each.arg), default], ast.Load())
-                    for each, default in zip(given.kwonlyargs, given.kw_defaults)]
+                    for each, default in zip(given.kwonlyargs, given.kw_defaults) if default]
         names = ast.Tuple([ast.Name(each.arg, ast.Store()) for each in given.kwonlyargs],
                           ast.Store())
         value = call('_keyword_only', ast.Constant(node.name), name('_keywords'),
-                     *defaults)  # type: ignore[arg-type]
+                     *defaults)
         behind_docstring = 1 if ast.get_docstring(node) else 0
         node.body.insert(behind_docstring, ast.Assign([names], value))
         given.kwonlyargs, given.kw_defaults, given.kwarg = [], [], ast.arg('_keywords', None)
@@ -165,10 +165,11 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
         """f'a {b!r}' becomes _format('a {0!r}', b)."""
-        text, values = '', []
+        text = ''
+        values: List[ast.expr] = []
         for each in node.values:
             if isinstance(each, ast.Constant):
-                text += each.value.replace('{', '{{').replace('}', '}}')
+                text += str(each.value).replace('{', '{{').replace('}', '}}')
             elif isinstance(each, ast.FormattedValue):
                 conversion = '' if each.conversion == -1 else f'!{chr(each.conversion)}'
                 text += f'{{{len(values)}{conversion}{_spec(each)}}}'
@@ -257,7 +258,7 @@ def _spec(value: ast.FormattedValue) -> str:
     spec = value.format_spec.values[0]  # type: ignore[attr-defined]
     if not isinstance(spec, ast.Constant):
         raise CannotRun('a format that is computed cannot be rewritten yet')
-    return f':{spec.value}'
+    return f':{spec.value!s}'
 
 
 def _chained(items: List[ast.expr]) -> ast.expr:
