@@ -171,12 +171,12 @@ def _defaults(arguments: argparse.Namespace) -> Dict[str, Any]:
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    words = ['python', '-m', 'caffe_layers', 'bundle']
-    for name in ('out', 'preset', 'options'):
-        value = getattr(arguments, name)
-        if value and (name, value) != ('out', USUAL):
-            words += [f'--{name}', shlex.quote(os.path.basename(value) if name == 'out' else value)]
-    return ' '.join(words)
+    """How it was called, without folders."""
+    words = {'out': os.path.basename(arguments.out), 'preset': arguments.preset,
+             'options': arguments.options}
+    return 'python -m caffe_layers bundle' + ''.join(
+        f' --{name} {shlex.quote(word)}' for name, word in words.items()
+        if word and word != USUAL)
 
 
 def version() -> str:
