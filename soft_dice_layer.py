@@ -46,8 +46,9 @@ import numpy as np
 
 try:
     import caffe
-except ImportError:  # the functions and the proof need none
-    caffe = None
+    caffe.Net
+except (ImportError, AttributeError):  # none, or a mere folder of that name
+    caffe = None  # the functions and the proof need none
 
 _OLD = sys.version_info[0] == 2
 _STRINGS = basestring if _OLD else str  # noqa: F821
@@ -2944,7 +2945,7 @@ def main(module, arguments):
         print(error_in_caffe(module))
         return 0
     print(_format('Is each backward the gradient of its forward?  Relative errors; they must be below {0:g}.', TOLERANCE))
-    print(''.join((word.ljust(width) for (word, width) in zip(tuple(_chain(('',), ACTIVATIONS)), (28, 10, 10, 10)))))
+    print(_line('', *ACTIVATIONS))
     errors = list((error for row in ROWS for error in _row(*_chain(row, (DiceOptions, ACTIVATIONS)))))
     errors += list((error for row in CE_ROWS for error in _row(*_chain(row, (DiceCEOptions, ACTIVATIONS[:2])))))
     good = all((error < TOLERANCE for error in errors))
@@ -2957,9 +2958,12 @@ def main(module, arguments):
 def _row(title, fields, kind, activations):
     """Prints a row of the table; returns its errors."""
     errors = list((gradient_error(kind, activation, fields) for activation in activations))
-    cells = (_format('{0:.0e}', error) + ' WRONG' * (not error < TOLERANCE) for error in errors)
-    print(title.ljust(28) + ''.join((cell.ljust(10) for cell in cells)))
+    print(_line(title, *(_format('{0:.0e}', error) + ' WRONG' * (not error < TOLERANCE) for error in errors)))
     return errors
+
+
+def _line(title, *cells):
+    return (title.ljust(28) + ''.join((cell.ljust(13) for cell in cells))).rstrip()
 
 
 def gradient_error(kind, activation, fields):

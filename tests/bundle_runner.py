@@ -19,7 +19,7 @@ FOLDER = sys.argv[1]
 sys.path.insert(0, FOLDER)
 
 stand_in = types.ModuleType(str('caffe'))
-stand_in.Layer, stand_in.TRAIN, stand_in.TEST = object, 0, 1
+stand_in.Layer, stand_in.Net, stand_in.TRAIN, stand_in.TEST = object, None, 0, 1
 sys.modules['caffe'] = stand_in
 
 import soft_dice_layer as one_file  # noqa: E402
@@ -139,6 +139,33 @@ class Rows(object):
 
     def preset(self, row):
         expect(one_file.preset(row['preset']).to_json() == row['made'], 'options')
+
+    def objects(self, row):
+        counts = one_file.hard_counts(np.zeros((2, 3, 4)), np.zeros((2, 4)))
+        kind, both = one_file.DiceOptions, one_file.DiceCEOptions
+        for found, wanted in (
+                (counts + counts, row['counts']), (counts.total(), row['total']),
+                (both(classes=[1, 2], smooth=0.1, ce_gamma=2), row['options']),
+                (kind().replace(class_weights=[1, 0.3], form='log'), row['weighed'])):
+            expect(repr(found) == wanted, repr(found))
+        expect(kind(smooth=1) == kind(smooth=1.0) != kind(smooth=2) and kind() != both(), 'equal')
+        expect(len(set([kind(), kind(smooth=1e-5), both()])) == 2, 'hash')
+        expect(counts == counts and not counts != counts and counts != counts + counts, 'counts')
+        for change in (lambda: setattr(kind(), 'smooth', 1), lambda: delattr(kind(), 'smooth'),
+                       lambda: setattr(counts, 'tp', 1)):
+            try:
+                change()
+            except AttributeError as error:
+                expect('cannot assign to field' in str(error), str(error))
+            else:
+                raise AssertionError('it can be changed')
+        for refused in (lambda: kind(1), lambda: one_file.hard_dice(0, 0, betta=1),
+                        lambda: one_file.HardCounts(tp=[[1]]), lambda: hash(counts)):
+            try:
+                refused()
+            except TypeError:
+                continue
+            raise AssertionError('nothing was refused')
 
     def layer(self, row):
         """As a Caffe that knows param_str_ only, and no phase, in every second row."""

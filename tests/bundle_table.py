@@ -78,6 +78,7 @@ def write(folder: Path) -> int:
         for refusal in refusals:
             _refusal(table, refusal)
     _options(table)
+    _objects(table)
     _metric_layer(table)
     text = json.dumps({'tolerance': TOLERANCE, 'rows': table.rows})
     (folder / 'table.json').write_text(text)
@@ -155,6 +156,14 @@ def _options(table: Table) -> None:
         table.add('text', repr(text)[:60], text=text, error=error, made=made)
     for name, each in presets.items():
         table.add('preset', name, preset=name, made=each.options.to_json())
+
+
+def _objects(table: Table) -> None:
+    """What a frozen dataclass and a NamedTuple can do."""
+    counts = hard_counts(np.zeros((2, 3, 4)), np.zeros((2, 4)))
+    table.add('objects', 'made', counts=repr(counts + counts), total=repr(counts.total()),
+              options=repr(DiceCEOptions(classes=[1, 2], smooth=0.1, ce_gamma=2)),
+              weighed=repr(DiceOptions().replace(class_weights=[1, 0.3], form='log')))
 
 
 def _metric_layer(table: Table) -> None:

@@ -196,6 +196,27 @@ def score_net():
     return make_net(text, caffe.TEST)
 
 
+def test_v_net_s_own_net(importable):
+    """Its softmax and its bottoms, (N, 2, pixels) and (N, 1, pixels), with what the docs say."""
+    page = (ROOT / 'docs' / 'old-systems.md').read_text(encoding='utf-8')
+    param_str, = [line.split("'")[1] for line in page.splitlines() if 'milletari2016' in line]
+    text = 'force_backward: true\n' + ''.join(
+        backends.input_layer(name, shape) for name, shape in
+        [('flat', (2, 2, 60)), ('label_flat', (2, 1, 60))])
+    text += 'layer { name: "s" type: "Softmax" bottom: "flat" top: "softmax_out" }\n'
+    text += loss_prototxt({}, param_str, force_backward=False).replace(
+        ' top: "loss"', ' bottom: "softmax_out" bottom: "label_flat" top: "loss"')
+    net, rng = make_net(in_one_file(text)), np.random.RandomState(0)
+    pred, label = rng.standard_normal((2, 2, 60)), rng.randint(0, 2, (2, 1, 60))
+    net.blobs['flat'].data[...], net.blobs['label_flat'].data[...] = pred, label
+    net.forward()
+    net.backward()
+    loss, vjp = bundle_table.soft_dice_loss_vjp(pred, label, bundle_table.presets[
+        'milletari2016'].options)
+    assert relative_error(net.blobs['loss'].data, loss.mean()) <= TOLERANCE['loss, float32']
+    assert relative_error(net.blobs['flat'].diff, vjp(0.5)) <= TOLERANCE['gradient, float32']
+
+
 def test_the_metric_in_a_net_of_caffe(importable):
     rng = np.random.RandomState(0)
     net, preds = score_net(), rng.standard_normal((2, 2, 4, 5, 6)).astype('float32')
@@ -236,9 +257,10 @@ def test_it_proves_itself_in_caffe_and_without(one_file, tmp_path):
     status, output, _ = run(one_file)
     assert (status, output.count('e-1')) == (0, 3 * len(proof.ROWS) + 2 * len(proof.CE_ROWS))
     assert 'In a net of this Caffe, with loss_weight 3:' in output and 'all is well' in output
-    (tmp_path / 'caffe.py').write_text('raise ImportError("as where there is none")')
-    status, output, _ = run(one_file, PYTHONPATH=str(tmp_path))
-    assert status == 0 and 'Caffe cannot be imported' in output and 'all is well' in output
+    for text in ('raise ImportError("as where there is none")', '"""as for a mere folder"""'):
+        (tmp_path / 'caffe.py').write_text(text)
+        status, output, _ = run(one_file, PYTHONPATH=str(tmp_path))
+        assert status == 0 and 'Caffe cannot be imported' in output and 'all is well' in output
 
 
 def test_the_proof_has_every_form_and_activation():

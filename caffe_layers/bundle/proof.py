@@ -59,8 +59,7 @@ def main(module: str, arguments: Sequence[str]) -> int:
         return 0
     print('Is each backward the gradient of its forward?  Relative errors; they must be below '
           f'{TOLERANCE:g}.')
-    print(''.join(word.ljust(width) for word, width in
-                  zip(('', *ACTIVATIONS), (28, 10, 10, 10))))
+    print(_line('', *ACTIVATIONS))
     errors = [error for row in ROWS for error in _row(*row, DiceOptions, ACTIVATIONS)]
     errors += [error for row in CE_ROWS for error in _row(*row, DiceCEOptions, ACTIVATIONS[:2])]
     good = all(error < TOLERANCE for error in errors)
@@ -74,9 +73,12 @@ def main(module: str, arguments: Sequence[str]) -> int:
 def _row(title: str, fields: Dict[str, Any], kind: Any, activations: Sequence[str]) -> List[float]:
     """Prints a row of the table; returns its errors."""
     errors = [gradient_error(kind, activation, fields) for activation in activations]
-    cells = (f'{error:.0e}' + ' WRONG' * (not error < TOLERANCE) for error in errors)
-    print(title.ljust(28) + ''.join(cell.ljust(10) for cell in cells))
+    print(_line(title, *(f'{error:.0e}' + ' WRONG' * (not error < TOLERANCE) for error in errors)))
     return errors
+
+
+def _line(title: str, *cells: str) -> str:
+    return (title.ljust(28) + ''.join(cell.ljust(13) for cell in cells)).rstrip()
 
 
 def gradient_error(kind: Any, activation: str, fields: Dict[str, Any]) -> float:

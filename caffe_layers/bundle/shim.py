@@ -14,8 +14,9 @@ import numpy as np
 
 try:
     import caffe
-except ImportError:  # the functions and the proof need none
-    caffe = None
+    caffe.Net
+except (ImportError, AttributeError):  # none, or a mere folder of that name
+    caffe = None  # the functions and the proof need none
 
 _OLD = sys.version_info[0] == 2
 _STRINGS = basestring if _OLD else str  # noqa: F821
