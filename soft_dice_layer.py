@@ -12,15 +12,16 @@ the train prototxt, for the blobs "score" and "label" of your net::
                      param_str: '{"ignore_label": 255}' }
     }
 
-DiceCELossLayer adds a cross-entropy, and DiceScoreLayer measures in the test net.  Their docstrings
-name bottoms, tops and options; DiceOptions and DiceCEOptions explain the options.  An empty
+DiceCELossLayer adds a cross-entropy, and DiceScoreLayer measures in the test net.  The docstrings
+of the three name bottoms and tops; DiceOptions and DiceCEOptions explain the options.  An empty
 param_str means their defaults.
 
     python soft_dice_layer.py
 
 proves in seconds, without Caffe, that each backward is the gradient of its forward; where this
-Python can import Caffe, a net is run, too.  ``from soft_dice_layer import soft_dice_loss`` gives the same
-losses for NumPy arrays.
+Python can import Caffe, a net is run, too.  The same losses of NumPy arrays::
+
+    from soft_dice_layer import soft_dice_loss, soft_dice_loss_vjp, dice_ce_loss, hard_dice
 
 gluon-dice 0.1.0, Apache License 2.0, http://www.apache.org/licenses/LICENSE-2.0
 Made from the modules of that project, which have the comments, by
@@ -336,7 +337,8 @@ def values_one_of(*known):
 
     def choice(name, value):
         if not (value is None or isinstance(value, _STRINGS)) or value not in known:
-            raise ValueError(_format('{0} must be one of {1}; got {2!r}', name, ', '.join(map(_repr, known)), value))
+            raise ValueError(_format('{0} must be one of {1}; got {2!r}', name,
+                    ', '.join(map(_repr, known)), value))
         return value
     return choice
 
@@ -344,14 +346,16 @@ def values_one_of(*known):
 def values_flag(name, value):
     if isinstance(value, bool) or type(value).__name__ in ('bool_', 'bool'):
         return bool(value)
-    raise ValueError(_format('{0} must be True or False (true or false in JSON); got {1!r}', name, value))
+    raise ValueError(_format('{0} must be True or False (true or false in JSON); got {1!r}', name,
+            value))
 
 
 def values_integer(name, value):
     is_whole = isinstance(value, numbers.Integral) and (not isinstance(value, bool))
     if is_whole and abs(int(value)) <= 1 << 24:
         return int(value)
-    raise ValueError(_format('{0} must be a whole number up to 2^24, for example 1; got {1!r}', name, value))
+    raise ValueError(_format('{0} must be a whole number up to 2^24, for example 1; got {1!r}',
+            name, value))
 
 
 def values_optional_integer(name, value):
@@ -365,8 +369,10 @@ def values_is_number(value):
 
 def _values_real(name, value, least, above=False):
     """``value`` as a float that is finite and >= least (> least where ``above``)."""
-    if not values_is_number(value) or not -1e+300 < value < 1e+300 or value < least or (above and value == least):
-        raise ValueError(_format('{0} must be a finite number {1} {2:g}, for example {3:g}; got {4!r}', name, '>' if above else '>=', least, least + 1, value))
+    if not values_is_number(value) or not -1e+300 < value < 1e+300 or value < least or (above
+            and value == least):
+        raise ValueError(_format('{0} must be a finite number {1} {2:g}, for example {3:g}; got {4!r}',
+                name, '>' if above else '>=', least, least + 1, value))
     return float(value)
 
 
@@ -386,7 +392,8 @@ def values_fraction(example):
 
     def check(name, value):
         if not values_is_number(value) or not 0 <= value < 1:
-            raise ValueError(_format('{0} must be a number in [0, 1), for example {1:g}; got {2!r}', name, example, value))
+            raise ValueError(_format('{0} must be a number in [0, 1), for example {1:g}; got {2!r}',
+                    name, example, value))
         return float(value)
     return check
 
@@ -398,9 +405,11 @@ def _values_listed(name, value):
             raise TypeError
         items = tuple(value)
     except TypeError:
-        raise _without_context(ValueError(_format('{0} must be a list, for example [1, 2]; got {1!r}', name, value)))
+        raise _without_context(ValueError(_format('{0} must be a list, for example [1, 2]; got {1!r}',
+                name, value)))
     if not items:
-        raise ValueError(_format('{0} must not be empty; leave it out or give for example [1, 2]', name))
+        raise ValueError(_format('{0} must not be empty; leave it out or give for example [1, 2]',
+                name))
     return items
 
 
@@ -409,7 +418,8 @@ def values_classes(name, value):
         return None
     indices = tuple((values_integer(name, item) for item in _values_listed(name, value)))
     if len(set(indices)) < len(indices):
-        raise ValueError(_format('{0} must name each class once, for example [1, 2]; got {1!r}', name, value))
+        raise ValueError(_format('{0} must name each class once, for example [1, 2]; got {1!r}',
+                name, value))
     return indices
 
 
@@ -428,7 +438,8 @@ def values_optional_weights(name, value):
         return None
     weights = tuple((values_non_negative(name, item) for item in _values_listed(name, value)))
     if not any(weights):
-        raise ValueError(_format('{0} must have one number above 0, for example [0.2, 1, 1]; got {1!r}', name, value))
+        raise ValueError(_format('{0} must have one number above 0, for example [0.2, 1, 1]; got {1!r}',
+                name, value))
     return weights
 
 
@@ -436,7 +447,8 @@ def values_fixed_or_automatic_weights(name, value):
     if not isinstance(value, _STRINGS):
         return values_optional_weights(name, value)
     if value not in values_AUTOMATIC_WEIGHTS:
-        raise ValueError(_format("{0} must be 'inverse', 'inverse_square' or one number per class, for example [0.2, 1, 1]; got {1!r}", name, value))
+        raise ValueError(_format("{0} must be 'inverse', 'inverse_square' or one number per class, for example [0.2, 1, 1]; got {1!r}",
+                name, value))
     return value
 
 
@@ -448,7 +460,8 @@ def values_fixed_or_automatic_weights(name, value):
 # :mod:`soft_dice.presets` makes options of it.
 
 
-class published_Published(_named_tuple('Published', ['title', 'formula', 'source', 'differs', 'fields'])):
+class published_Published(_named_tuple('Published', ['title', 'formula', 'source', 'differs',
+        'fields'])):
     """A published loss.
 
     title : what people call it.
@@ -468,14 +481,84 @@ def published_known(name):
     ValueError : it is not; the message lists the names.
     """
     if not isinstance(name, _STRINGS) or name not in published_PUBLISHED:
-        raise ValueError(_format('preset must be one of {0}; got {1!r}', ', '.join(published_PUBLISHED), name))
+        raise ValueError(_format('preset must be one of {0}; got {1!r}',
+                ', '.join(published_PUBLISHED), name))
     return name
 
 
 def _published_published(title, formula, source, differs, **fields):
     return published_Published(title, formula, source, differs, fields)
 
-published_PUBLISHED = _Dict([('milletari2016', _published_published('V-Net Dice', '1 - 2 sum p g / (sum p^2 + sum g^2), foreground', 'Milletari, Navab, Ahmadi: V-Net, 3DV 2016', 'squares in the denominator, no smoothing', include_background=False, exponent=2, smooth=0)), ('drozdzal2016', _published_published('Dice of Drozdzal et al.', '- 2 sum p g / (sum p + sum g), sigmoid', 'Drozdzal et al.: The Importance of Skip Connections, DLMIA 2016', 'negative score of one sigmoid channel, no smoothing', activation='sigmoid', smooth=0, form='negative')), ('sudre2017', _published_published('Generalised Dice', '1 - 2 sum_c w_c sum p g / sum_c w_c (sum p + sum g), w_c = 1 / (sum g)^2', 'Sudre et al.: Generalised Dice overlap, DLMIA 2017', 'classes weighted by 1/volume^2 and pooled before dividing, no smoothing', pool_classes=True, class_weights='inverse_square', smooth=0)), ('salehi2017', _published_published('Tversky', '1 - sum p g / (sum p g + 0.3 fp + 0.7 fn), foreground', 'Salehi, Erdogmus, Gholipour: Tversky loss, MLMI 2017', 'false negatives weigh 0.7, false positives 0.3, no smoothing', include_background=False, alpha=0.3, beta=0.7, smooth=0)), ('abraham2019', _published_published('Focal Tversky', 'sum_c (1 - S_c)^0.75, S_c Tversky with fp 0.3, fn 0.7, smooth 1', 'Abraham, Khan: Focal Tversky loss, ISBI 2019', "the paper's (1 - S)^(1/gamma) with gamma = 4/3, as in its code; others raise to gamma", alpha=0.3, beta=0.7, smooth=2, gamma=0.75, class_reduction='sum')), ('isensee2017', _published_published('Soft Dice of Isensee et al.', '- mean_c 2 sum p g / (sum p + sum g + 1e-6), over the batch', 'Isensee et al.: Automatic Cardiac Disease Assessment, STACOM 2017', 'epsilon in the denominator only, negative, summed over the batch', smooth=0, smooth_dr=1e-06, form='negative', batch_dice=True)), ('monai', _published_published('MONAI DiceLoss', '1 - mean_c (2 sum p g + 1e-5) / (sum p + sum g + 1e-5)', 'MONAI, DiceLoss(softmax=True, to_onehot_y=True)', 'the defaults of DiceOptions')), ('monai_generalized', _published_published('MONAI GeneralizedDiceLoss', '1 - (2 sum_c w_c sum p g + 1e-5) / (sum_c w_c (sum p + sum g) + 1e-5)', 'MONAI, GeneralizedDiceLoss(softmax=True, to_onehot_y=True)', 'sudre2017 with smoothing after the weighting, where 1e-5 is not small', pool_classes=True, class_weights='inverse_square')), ('monai_tversky', _published_published('MONAI TverskyLoss', '1 - mean_c (tp + 1e-5) / (tp + 0.5 fp + 0.5 fn + 1e-5)', 'MONAI, TverskyLoss(softmax=True, to_onehot_y=True)', 'smooth stands beside tp, not 2 tp: twice that of monai', smooth=2e-05)), ('smp', _published_published('segmentation_models.pytorch DiceLoss', 'mean_c (1 - 2 sum p g / (sum p + sum g)), over the batch, absent classes 0', 'segmentation_models.pytorch, DiceLoss("multiclass")', 'over the batch, no smoothing, a class absent from it has loss 0; soft labels by l1', batch_dice=True, smooth=0, absent='zero', overlap='l1')), ('smp_jaccard', _published_published('segmentation_models.pytorch JaccardLoss', 'mean_c (1 - sum p g / (sum p + sum g - sum p g)), over the batch, absent classes 0', 'segmentation_models.pytorch, JaccardLoss("multiclass")', 'smp with intersection over union', batch_dice=True, smooth=0, absent='zero', overlap='l1', alpha=1, beta=1)), ('log_dice', _published_published('Log-Dice', 'mean_c -log max(2 sum p g / (sum p + sum g), 1e-7), over the batch, absent classes 0', 'segmentation_models.pytorch, DiceLoss("multiclass", log_loss=True)', 'smp with the logarithm of the score', batch_dice=True, smooth=0, absent='zero', overlap='l1', form='log')), ('nnunet', _published_published('nnU-Net Dice term', '- mean_{c>0} (2 sum p g + 1e-5) / (sum p + sum g + 1e-5)', 'nnU-Net v2, MemoryEfficientSoftDiceLoss(do_bg=False, smooth=1e-5)', 'negative, without background; its 2-D plans add batch_dice=True', include_background=False, form='negative')), ('segmentation_models', _published_published('Keras segmentation_models DiceLoss', '1 - mean_c (2 sum p g + 1e-5) / (sum p + sum g + 1e-5), over the batch', 'segmentation_models (Keras), DiceLoss(), on softmax output', 'over the batch; class weights multiply the score, not the loss', batch_dice=True, weight_normalization='score')), ('keras_smooth1', _published_published('Flattened Keras Dice, smooth 1', '1 - (2 sum p g + 1) / (sum p + sum g + 1), over batch, classes and pixels', 'the Keras dice_coef of countless notebooks', 'everything in one sum, so large objects and images rule; smooth 1', pool_classes=True, batch_dice=True, smooth=1)), ('keras_smooth100', _published_published('Flattened Keras Dice, smooth 100', '1 - (2 sum p g + 100) / (sum p + sum g + 100), over batch, classes and pixels', "the same with the 100 of keras-contrib's jaccard_distance", 'keras_smooth1 with a smooth that small objects drown in', pool_classes=True, batch_dice=True, smooth=100))])
+published_PUBLISHED = _Dict([('milletari2016', _published_published('V-Net Dice',
+        '1 - 2 sum p g / (sum p^2 + sum g^2), foreground',
+        'Milletari, Navab, Ahmadi: V-Net, 3DV 2016', 'squares in the denominator, no smoothing',
+        include_background=False, exponent=2, smooth=0)), ('drozdzal2016',
+        _published_published('Dice of Drozdzal et al.', '- 2 sum p g / (sum p + sum g), sigmoid',
+        'Drozdzal et al.: The Importance of Skip Connections, DLMIA 2016',
+        'negative score of one sigmoid channel, no smoothing', activation='sigmoid', smooth=0,
+        form='negative')), ('sudre2017', _published_published('Generalised Dice',
+        '1 - 2 sum_c w_c sum p g / sum_c w_c (sum p + sum g), w_c = 1 / (sum g)^2',
+        'Sudre et al.: Generalised Dice overlap, DLMIA 2017',
+        'classes weighted by 1/volume^2 and pooled before dividing, no smoothing',
+        pool_classes=True, class_weights='inverse_square', smooth=0)), ('salehi2017',
+        _published_published('Tversky', '1 - sum p g / (sum p g + 0.3 fp + 0.7 fn), foreground',
+        'Salehi, Erdogmus, Gholipour: Tversky loss, MLMI 2017',
+        'false negatives weigh 0.7, false positives 0.3, no smoothing', include_background=False,
+        alpha=0.3, beta=0.7, smooth=0)), ('abraham2019', _published_published('Focal Tversky',
+        'sum_c (1 - S_c)^0.75, S_c Tversky with fp 0.3, fn 0.7, smooth 1',
+        'Abraham, Khan: Focal Tversky loss, ISBI 2019',
+        "the paper's (1 - S)^(1/gamma) with gamma = 4/3, as in its code; others raise to gamma",
+        alpha=0.3, beta=0.7, smooth=2, gamma=0.75, class_reduction='sum')), ('isensee2017',
+        _published_published('Soft Dice of Isensee et al.',
+        '- mean_c 2 sum p g / (sum p + sum g + 1e-6), over the batch',
+        'Isensee et al.: Automatic Cardiac Disease Assessment, STACOM 2017',
+        'epsilon in the denominator only, negative, summed over the batch', smooth=0,
+        smooth_dr=1e-06, form='negative', batch_dice=True)), ('monai',
+        _published_published('MONAI DiceLoss',
+        '1 - mean_c (2 sum p g + 1e-5) / (sum p + sum g + 1e-5)',
+        'MONAI, DiceLoss(softmax=True, to_onehot_y=True)', 'the defaults of DiceOptions')),
+        ('monai_generalized', _published_published('MONAI GeneralizedDiceLoss',
+        '1 - (2 sum_c w_c sum p g + 1e-5) / (sum_c w_c (sum p + sum g) + 1e-5)',
+        'MONAI, GeneralizedDiceLoss(softmax=True, to_onehot_y=True)',
+        'sudre2017 with smoothing after the weighting, where 1e-5 is not small', pool_classes=True,
+        class_weights='inverse_square')), ('monai_tversky',
+        _published_published('MONAI TverskyLoss',
+        '1 - mean_c (tp + 1e-5) / (tp + 0.5 fp + 0.5 fn + 1e-5)',
+        'MONAI, TverskyLoss(softmax=True, to_onehot_y=True)',
+        'smooth stands beside tp, not 2 tp: twice that of monai', smooth=2e-05)), ('smp',
+        _published_published('segmentation_models.pytorch DiceLoss',
+        'mean_c (1 - 2 sum p g / (sum p + sum g)), over the batch, absent classes 0',
+        'segmentation_models.pytorch, DiceLoss("multiclass")',
+        'over the batch, no smoothing, a class absent from it has loss 0; soft labels by l1',
+        batch_dice=True, smooth=0, absent='zero', overlap='l1')), ('smp_jaccard',
+        _published_published('segmentation_models.pytorch JaccardLoss',
+        'mean_c (1 - sum p g / (sum p + sum g - sum p g)), over the batch, absent classes 0',
+        'segmentation_models.pytorch, JaccardLoss("multiclass")',
+        'smp with intersection over union', batch_dice=True, smooth=0, absent='zero', overlap='l1',
+        alpha=1, beta=1)), ('log_dice', _published_published('Log-Dice',
+        'mean_c -log max(2 sum p g / (sum p + sum g), 1e-7), over the batch, absent classes 0',
+        'segmentation_models.pytorch, DiceLoss("multiclass", log_loss=True)',
+        'smp with the logarithm of the score', batch_dice=True, smooth=0, absent='zero',
+        overlap='l1', form='log')), ('nnunet', _published_published('nnU-Net Dice term',
+        '- mean_{c>0} (2 sum p g + 1e-5) / (sum p + sum g + 1e-5)',
+        'nnU-Net v2, MemoryEfficientSoftDiceLoss(do_bg=False, smooth=1e-5)',
+        'negative, without background; its 2-D plans add batch_dice=True',
+        include_background=False, form='negative')), ('segmentation_models',
+        _published_published('Keras segmentation_models DiceLoss',
+        '1 - mean_c (2 sum p g + 1e-5) / (sum p + sum g + 1e-5), over the batch',
+        'segmentation_models (Keras), DiceLoss(), on softmax output',
+        'over the batch; class weights multiply the score, not the loss', batch_dice=True,
+        weight_normalization='score')), ('keras_smooth1',
+        _published_published('Flattened Keras Dice, smooth 1',
+        '1 - (2 sum p g + 1) / (sum p + sum g + 1), over batch, classes and pixels',
+        'the Keras dice_coef of countless notebooks',
+        'everything in one sum, so large objects and images rule; smooth 1', pool_classes=True,
+        batch_dice=True, smooth=1)), ('keras_smooth100',
+        _published_published('Flattened Keras Dice, smooth 100',
+        '1 - (2 sum p g + 100) / (sum p + sum g + 100), over batch, classes and pixels',
+        "the same with the 100 of keras-contrib's jaccard_distance",
+        'keras_smooth1 with a smooth that small objects drown in', pool_classes=True,
+        batch_dice=True, smooth=100))])
 
 
 # --- soft_dice.param_str -------------------------------------------------------------------------
@@ -499,7 +582,8 @@ def parse_param_str(text):
     except (_JSONDecodeError, _RecursionError):
         value = _literal(text)
     if not isinstance(value, dict) or not all((isinstance(name, _STRINGS) for name in value)):
-        raise ValueError(_format('param_str must hold named options, {0}; got {1!r}', EXAMPLE, text))
+        raise ValueError(_format('param_str must hold named options, {0}; got {1!r}', EXAMPLE,
+                text))
     return value
 
 
@@ -510,7 +594,8 @@ def _literal(text):
             raise ValueError('Python 3.6 adds up numbers in a literal')
         value = ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, _RecursionError, MemoryError):
-        raise _without_context(ValueError(_format('param_str must be a JSON object or a Python dict literal, {0}; got {1!r}', EXAMPLE, text)))
+        raise _without_context(ValueError(_format('param_str must be a JSON object or a Python dict literal, {0}; got {1!r}',
+                EXAMPLE, text)))
     if isinstance(tree, ast.Dict):
         _named_once(list(((ast.literal_eval(key), None) for key in tree.keys if key)))
     return value
@@ -520,7 +605,8 @@ def _named_once(pairs):
     names = list((name for (name, _) in pairs))
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(_format('param_str must name an option once; got {0!r} {1} times', name, names.count(name)))
+            raise ValueError(_format('param_str must name an option once; got {0!r} {1} times',
+                    name, names.count(name)))
     return _Dict(pairs)
 
 
@@ -568,11 +654,13 @@ class Options(object):
         ``start.replace(**changes)`` are these options.
         """
         usual = (type(self)() if start is None else start).to_dict()
-        return _Dict(((name, value) for (name, value) in self.to_dict().items() if value != usual[name]))
+        return _Dict(((name, value) for (name, value) in self.to_dict().items()
+                if value != usual[name]))
 
     def changed(self):
         """'name=value' of every option that is not the default."""
-        return list((_format('{0}={1!r}', name, value) for (name, value) in self.changes_from().items()))
+        return list((_format('{0}={1!r}', name, value) for (name,
+                value) in self.changes_from().items()))
 
     def __repr__(self):
         return _format('{0}({1})', type(self).__name__, ', '.join(self.changed()))
@@ -630,16 +718,21 @@ def require(options, kind):
     if isinstance(options, kind):
         return options
     instead = _format('; {0}', options.INSTEAD) if isinstance(options, Options) else ''
-    raise TypeError(_format('options must be a soft_dice.{0}, for example {1}(smooth=1.0); got {2}{3}', kind.__name__, kind.__name__, type(options).__name__, instead))
+    raise TypeError(_format('options must be a soft_dice.{0}, for example {1}(smooth=1.0); got {2}{3}',
+            kind.__name__, kind.__name__, type(options).__name__, instead))
 
 
 def refuse_unknown(fields, known):
     unknown = sorted(set(fields).difference(known))
     if unknown:
-        raise TypeError(_format('unknown option {0!r}; the options are {1}', unknown[0], ', '.join(known)))
+        raise TypeError(_format('unknown option {0!r}; the options are {1}', unknown[0],
+                ', '.join(known)))
 
 
-@_dataclass(['activation', 'sparse_label', 'axis', 'classes', 'include_background', 'ignore_label', 'batch_dice', 'alpha', 'beta', 'exponent', 'overlap', 'smooth', 'smooth_dr', 'class_weights', 'pool_classes', 'weight_normalization', 'class_reduction', 'absent', 'form', 'gamma', 'resize'], frozen=True, init=False, repr=False)
+@_dataclass(['activation', 'sparse_label', 'axis', 'classes', 'include_background', 'ignore_label',
+        'batch_dice', 'alpha', 'beta', 'exponent', 'overlap', 'smooth', 'smooth_dr',
+        'class_weights', 'pool_classes', 'weight_normalization', 'class_reduction', 'absent',
+        'form', 'gamma', 'resize'], frozen=True, init=False, repr=False)
 class DiceOptions(Options):
     """What a soft Dice loss computes.  Keywords only; an unknown one is refused.
 
@@ -742,8 +835,33 @@ FIELDS = _Dict(((field.name, field.default) for field in options_of(DiceOptions)
 def _options_refuse_contradictions(options):
     """Raise where one option would make another meaningless; nothing is ignored in silence."""
     o = options
-    per_class_smooth = list((name for name in ('smooth', 'smooth_dr') if isinstance(getattr(o, name), tuple)))
-    rules = ((o.axis == 0, 'axis must not be 0, the batch axis; the default is axis=1'), (o.alpha == 0 and o.beta == 0, 'alpha and beta must not both be 0: no error would count; Dice is alpha=0.5, beta=0.5'), (o.gamma != 1 and o.form != 'one_minus', _format("gamma is the exponent of form 'one_minus'; got gamma={0:g} with form={1!r}", o.gamma, o.form)), (not o.include_background and o.classes is not None and (0 in o.classes), _format('include_background=False drops class 0, but classes={0} names it; give one of the two', o.classes)), (not o.sparse_label and o.ignore_label in (0, 1), _format('ignore_label must lie outside [0, 1] with dense labels, for example 255; got {0}', o.ignore_label)), (o.pool_classes and o.class_reduction == 'none', "pool_classes=True leaves one score, so class_reduction must be 'mean' or 'sum'; got 'none'"), (o.pool_classes and o.weight_normalization != 'classes', _format('pool_classes=True weights the counts, so weight_normalization has no meaning; got {0!r}', o.weight_normalization)), (o.pool_classes and o.absent == 'zero', "pool_classes=True has no loss per class to zero; use absent='count' or 'skip'"), (o.pool_classes and bool(per_class_smooth), _format('pool_classes=True needs one number for {0}, for example 1e-5; got a list', ''.join(per_class_smooth[:1]))), (o.class_reduction != 'mean' and o.weight_normalization != 'classes', _format('weight_normalization={0!r} normalises a mean; got class_reduction={1!r}', o.weight_normalization, o.class_reduction)), (o.weight_normalization == 'score' and (o.form != 'one_minus' or o.gamma != 1), _format("weight_normalization='score' is 1 - sum(w S)/C, so it needs form='one_minus' and gamma=1; got form={0!r}, gamma={1:g}", o.form, o.gamma)))
+    per_class_smooth = list((name for name in ('smooth', 'smooth_dr') if isinstance(getattr(o,
+            name), tuple)))
+    rules = ((o.axis == 0, 'axis must not be 0, the batch axis; the default is axis=1'),
+            (o.alpha == 0 and o.beta == 0,
+            'alpha and beta must not both be 0: no error would count; Dice is alpha=0.5, beta=0.5'),
+            (o.gamma != 1 and o.form != 'one_minus',
+            _format("gamma is the exponent of form 'one_minus'; got gamma={0:g} with form={1!r}",
+            o.gamma, o.form)), (not o.include_background and o.classes is not None
+            and (0 in o.classes),
+            _format('include_background=False drops class 0, but classes={0} names it; give one of the two',
+            o.classes)), (not o.sparse_label and o.ignore_label in (0, 1),
+            _format('ignore_label must lie outside [0, 1] with dense labels, for example 255; got {0}',
+            o.ignore_label)), (o.pool_classes and o.class_reduction == 'none',
+            "pool_classes=True leaves one score, so class_reduction must be 'mean' or 'sum'; got 'none'"),
+            (o.pool_classes and o.weight_normalization != 'classes',
+            _format('pool_classes=True weights the counts, so weight_normalization has no meaning; got {0!r}',
+            o.weight_normalization)), (o.pool_classes and o.absent == 'zero',
+            "pool_classes=True has no loss per class to zero; use absent='count' or 'skip'"),
+            (o.pool_classes and bool(per_class_smooth),
+            _format('pool_classes=True needs one number for {0}, for example 1e-5; got a list',
+            ''.join(per_class_smooth[:1]))), (o.class_reduction != 'mean'
+            and o.weight_normalization != 'classes',
+            _format('weight_normalization={0!r} normalises a mean; got class_reduction={1!r}',
+            o.weight_normalization, o.class_reduction)), (o.weight_normalization == 'score'
+            and (o.form != 'one_minus' or o.gamma != 1),
+            _format("weight_normalization='score' is 1 - sum(w S)/C, so it needs form='one_minus' and gamma=1; got form={0!r}, gamma={1:g}",
+            o.form, o.gamma)))
     for (broken, message) in rules:
         if broken:
             raise ValueError(message)
@@ -754,7 +872,8 @@ def _options_refuse_contradictions(options):
 # DiceCEOptions: a Dice loss and a cross-entropy, weighed against each other.
 
 
-@_dataclass(['dice', 'dice_weight', 'ce_weight', 'ce_class_weights', 'label_smoothing', 'ce_gamma', 'ce_normalization'], frozen=True, init=False, repr=False)
+@_dataclass(['dice', 'dice_weight', 'ce_weight', 'ce_class_weights', 'label_smoothing', 'ce_gamma',
+        'ce_normalization'], frozen=True, init=False, repr=False)
 class DiceCEOptions(Options):
     """What a Dice loss with a cross-entropy (CE) computes.  Keywords only::
 
@@ -860,13 +979,15 @@ def params_fields(text, options_class):
     given = parse_param_str(text)
     known = set(_chain(('preset',), options_class().to_dict()))
     start = _merged() if 'preset' in given else params_DEFAULTS
-    return _merged(_Dict(((name, value) for (name, value) in start.items() if name in known)), given)
+    return _merged(_Dict(((name, value) for (name, value) in start.items() if name in known)),
+            given)
 
 
 def params_of_caffe(options):
     """The options, whose class axis must be 1.  Raises ValueError where it is not."""
     if options.dice.axis != 1:
-        raise ValueError(_format('axis must be 1, the channels of Caffe; got {0}', options.dice.axis))
+        raise ValueError(_format('axis must be 1, the channels of Caffe; got {0}',
+                options.dice.axis))
     return options
 
 
@@ -905,7 +1026,8 @@ def prepare(batch, options):
     (pred, label, pixel_weight) = batch
     axis = options.axis % pred.ndim
     if options.sparse_label:
-        (flat_label, valid) = _index_label(label.reshape(len(label), -1), pred.shape[axis], options.ignore_label)
+        (flat_label, valid) = _index_label(label.reshape(len(label), -1), pred.shape[axis],
+                options.ignore_label)
     else:
         label = _flatten(label, axis)
         _check_dense(label, options.ignore_label)
@@ -928,9 +1050,11 @@ def check_batch(pred, label, options, pixel_weight=None):
     (pred, label) = (floating(pred), _numeric('label', label))
     if pixel_weight is not None:
         pixel_weight = _numeric('pixel_weight', pixel_weight)
-    shape = check_shapes(options, pred.shape, label.shape, None if pixel_weight is None else pixel_weight.shape)
+    shape = check_shapes(options, pred.shape, label.shape, None if pixel_weight is None
+            else pixel_weight.shape)
     if shape != pred.shape:
-        raise ValueError(_format('pred must be resized before, to {0}; got {1}', shape, pred.shape))
+        raise ValueError(_format('pred must be resized before, to {0}; got {1}', shape,
+                pred.shape))
     check_label_dtype(options, label.dtype, pred.shape[options.axis])
     return Batch(pred, label, pixel_weight)
 
@@ -946,12 +1070,14 @@ def check_label_dtype(options, dtype, num_classes):
     if dtype != np.float16:
         return
     if options.sparse_label and num_classes > HALF_EXACT + 1:
-        raise ValueError(_format('label must be made in a dtype that holds {0} classes, for example int32; got float16, which holds {1}', num_classes, HALF_EXACT + 1))
+        raise ValueError(_format('label must be made in a dtype that holds {0} classes, for example int32; got float16, which holds {1}',
+                num_classes, HALF_EXACT + 1))
     ignored = options.ignore_label
     with np.errstate(over='ignore'):
         held = ignored is None or float(np.array(ignored).astype(np.float16)) == ignored
     if not held:
-        raise ValueError(_format('label must be made in a dtype that holds ignore_label={0}, for example int32; got float16, which does not', ignored))
+        raise ValueError(_format('label must be made in a dtype that holds ignore_label={0}, for example int32; got float16, which does not',
+                ignored))
 
 
 def check_shapes(options, pred, label, pixel_weight=None, batch_axis=0):
@@ -970,9 +1096,11 @@ def check_shapes(options, pred, label, pixel_weight=None, batch_axis=0):
     at_label_size = _at_size_of(label, pred, options, batch_axis)
     if options.resize is None:
         resizable = at_label_size != pred and label in _label_shapes(at_label_size, options)
-        _check_sizes(options, pred, label, pixel_weight, "; the option resize='bilinear' interpolates pred to this size" * resizable)
+        _check_sizes(options, pred, label, pixel_weight,
+                "; the option resize='bilinear' interpolates pred to this size" * resizable)
         return pred
-    _check_sizes(options, at_label_size, label, pixel_weight, _format('; pred has the shape {0} before it is resized', pred))
+    _check_sizes(options, at_label_size, label, pixel_weight,
+            _format('; pred has the shape {0} before it is resized', pred))
     if 0 in label:
         raise ValueError(_format('label must have at least one pixel; got shape {0}', label))
     return at_label_size
@@ -1001,31 +1129,39 @@ def _pixel_shapes(pred, axis):
 
 def _check_sizes(options, pred, label, pixel_weight, remark=''):
     """Refuse a label or weight of another size than pred's; ``remark`` ends what is said of it."""
-    per_pixel = _Dict([('label', label if options.sparse_label else None), ('pixel_weight', pixel_weight)])
+    per_pixel = _Dict([('label', label if options.sparse_label else None), ('pixel_weight',
+            pixel_weight)])
     if not options.sparse_label and label != pred:
-        raise ValueError(_format('a dense label (sparse_label=False) must have the shape of pred, {0}; got {1}{2}', pred, label, remark))
+        raise ValueError(_format('a dense label (sparse_label=False) must have the shape of pred, {0}; got {1}{2}',
+                pred, label, remark))
     allowed = _pixel_shapes(pred, options.axis)
     for (name, shape) in per_pixel.items():
         if shape is not None and shape not in allowed:
             hint = ', or sparse_label=False for one value per class' if name == 'label' and shape == pred else ''
-            raise ValueError(_format('{0} must have one value per pixel of pred: for pred of shape {1} that is {2} or {3}{4}; got {5}{6}', name, pred, allowed[0], allowed[1], hint, shape, remark))
+            raise ValueError(_format('{0} must have one value per pixel of pred: for pred of shape {1} that is {2} or {3}{4}; got {5}{6}',
+                    name, pred, allowed[0], allowed[1], hint, shape, remark))
 
 
 def check_out(out, shape):
     """Refuse an array for the gradient that has not pred's shape."""
     if out is not None and out.shape != shape:
-        raise ValueError(_format('out must have the shape of pred, {0}; got {1}', shape, out.shape))
+        raise ValueError(_format('out must have the shape of pred, {0}; got {1}', shape,
+                out.shape))
 
 
 def _check_pred_shape(shape, axis, batch_axis):
     if len(shape) < 2:
-        raise ValueError(_format('pred must have a batch axis and a class axis, for example (2, 4, 9, 8); got shape {0}', shape))
+        raise ValueError(_format('pred must have a batch axis and a class axis, for example (2, 4, 9, 8); got shape {0}',
+                shape))
     if not -len(shape) <= axis < len(shape):
-        raise ValueError(_format('axis must be an axis of pred, which has {0}; got axis={1}', len(shape), axis))
+        raise ValueError(_format('axis must be an axis of pred, which has {0}; got axis={1}',
+                len(shape), axis))
     if axis % len(shape) == batch_axis:
-        raise ValueError(_format('axis must not be the batch axis, {0}; axis={1} is, for pred of shape {2}', batch_axis, axis, shape))
+        raise ValueError(_format('axis must not be the batch axis, {0}; axis={1} is, for pred of shape {2}',
+                batch_axis, axis, shape))
     if 0 in shape:
-        raise ValueError(_format('pred must have at least one sample, class and pixel; got shape {0}', shape))
+        raise ValueError(_format('pred must have at least one sample, class and pixel; got shape {0}',
+                shape))
 
 
 def check_label(label, num_classes, options, sample):
@@ -1052,14 +1188,16 @@ def floating(pred):
     """pred as an array of this machine's float32 or float64; anything else is refused."""
     pred = np.asarray(pred)
     if pred.dtype.kind != 'f' or pred.dtype.itemsize not in (4, 8):
-        raise ValueError(_format('pred must be float32 or float64, for example pred.astype("float32"); got {0}', pred.dtype))
+        raise ValueError(_format('pred must be float32 or float64, for example pred.astype("float32"); got {0}',
+                pred.dtype))
     return pred.astype(pred.dtype.newbyteorder('='), copy=False)
 
 
 def _numeric(name, array):
     array = np.asarray(array)
     if array.dtype.kind not in 'biuf':
-        raise ValueError(_format('{0} must be an array of numbers; got dtype {1}', name, array.dtype))
+        raise ValueError(_format('{0} must be an array of numbers; got dtype {1}', name,
+                array.dtype))
     return array
 
 
@@ -1084,7 +1222,9 @@ def _check_index(label, num_classes, ignore_label, first_sample=0):
     if not good.all():
         where = tuple((int(i) for i in np.argwhere(~good)[0]))
         allowed = '' if ignore_label is None else _format(' or ignore_label={0}', ignore_label)
-        raise ValueError(_format('label must be a whole number in [0, {0}){1}, for example {2}; got {3!s} in sample {4}, pixel {5} of {6}', classes, allowed, classes - 1, label[where], first_sample + where[0], where[1], label.shape[1]))
+        raise ValueError(_format('label must be a whole number in [0, {0}){1}, for example {2}; got {3!s} in sample {4}, pixel {5} of {6}',
+                classes, allowed, classes - 1, label[where], first_sample + where[0], where[1],
+                label.shape[1]))
 
 
 def _check_dense(label, ignore_label, first_sample=0):
@@ -1094,7 +1234,9 @@ def _check_dense(label, ignore_label, first_sample=0):
     if not good.all():
         where = tuple((int(i) for i in np.argwhere(~good)[0]))
         allowed = '' if ignore_label is None else _format(' or ignore_label={0}', ignore_label)
-        raise ValueError(_format('a dense label must lie in [0, 1]{0}, for example 0.5; got {1!s} in sample {2}, class {3}, pixel {4} of {5}', allowed, label[where], first_sample + where[0], where[1], where[2], label.shape[2]))
+        raise ValueError(_format('a dense label must lie in [0, 1]{0}, for example 0.5; got {1!s} in sample {2}, class {3}, pixel {4} of {5}',
+                allowed, label[where], first_sample + where[0], where[1], where[2],
+                label.shape[2]))
 
 
 def _dense_label(label, dtype, ignore_label):
@@ -1108,7 +1250,8 @@ def _pixel_weight(weight):
     good = (weight >= 0) & np.isfinite(weight)
     if not good.all():
         where = tuple((int(i) for i in np.argwhere(~good)[0]))
-        raise ValueError(_format('pixel_weight must be finite and not negative, for example 0.5; got {0!s} in sample {1}, pixel {2} of {3}', weight[where], where[0], where[1], weight.shape[1]))
+        raise ValueError(_format('pixel_weight must be finite and not negative, for example 0.5; got {0!s} in sample {1}, pixel {2} of {3}',
+                weight[where], where[0], where[1], weight.shape[1]))
     return weight
 
 
@@ -1165,7 +1308,10 @@ def ops_inverse_power(array, exponent):
     with np.errstate(divide='ignore', over='ignore'):
         return 1 / array ** exponent
 
-ops = _Namespace(abs=ops_abs, exp=ops_exp, inverse_power=ops_inverse_power, largest=ops_largest, log=ops_log, log1p=ops_log1p, ones_like=ops_ones_like, over_batch=ops_over_batch, over_classes=ops_over_classes, row=ops_row, spread=ops_spread, tanh=ops_tanh, where=ops_where)
+ops = _Namespace(abs=ops_abs, exp=ops_exp, inverse_power=ops_inverse_power, largest=ops_largest,
+        log=ops_log, log1p=ops_log1p, ones_like=ops_ones_like, over_batch=ops_over_batch,
+        over_classes=ops_over_classes, row=ops_row, spread=ops_spread, tanh=ops_tanh,
+        where=ops_where)
 
 
 # --- soft_dice.plan ------------------------------------------------------------------------------
@@ -1176,7 +1322,8 @@ ops = _Namespace(abs=ops_abs, exp=ops_exp, inverse_power=ops_inverse_power, larg
 # plan leaves open what cannot be known.
 
 
-class Plan(_named_tuple('Plan', ['dice', 'ce', 'num_classes', 'counted', 'smooth', 'smooth_dr', 'fixed_weights'])):
+class Plan(_named_tuple('Plan', ['dice', 'ce', 'num_classes', 'counted', 'smooth', 'smooth_dr',
+        'fixed_weights'])):
     """Options for predictions of C classes, K of which count.
 
     dice : the options of the Dice term.
@@ -1220,9 +1367,12 @@ def resolve(options, num_classes=None):
     else:
         _refuse_activation(dice, num_classes)
     counted = _counted_classes(dice, num_classes)
-    plan = Plan(dice, ce, num_classes or 0, counted, smooth=_per_class('smooth', dice.smooth, counted), smooth_dr=_per_class('smooth_dr', dice.denominator_smooth, counted), fixed_weights=_fixed_weights(dice, num_classes, counted))
+    plan = Plan(dice, ce, num_classes or 0, counted, smooth=_per_class('smooth', dice.smooth,
+            counted), smooth_dr=_per_class('smooth_dr', dice.denominator_smooth, counted),
+            fixed_weights=_fixed_weights(dice, num_classes, counted))
     if ce is not None and ce.ce_class_weights is not None and (len(ce.ce_class_weights) != num_classes):
-        raise ValueError(_format('ce_class_weights must have one number per class of pred, here {0}; got {1}', num_classes, len(ce.ce_class_weights)))
+        raise ValueError(_format('ce_class_weights must have one number per class of pred, here {0}; got {1}',
+                num_classes, len(ce.ce_class_weights)))
     return plan
 
 
@@ -1239,7 +1389,8 @@ def _refuse_activation(options, num_classes):
     if options.activation == 'softmax' and num_classes == 1:
         raise ValueError("activation='softmax' over one class is always 1; for a binary prediction of one channel use activation='sigmoid'")
     if options.activation == 'sigmoid' and options.sparse_label and (num_classes > 1):
-        raise ValueError(_format("activation='sigmoid' with index labels needs a prediction of one channel; use activation='softmax', or sparse_label=False with a label per class; got {0} classes", num_classes))
+        raise ValueError(_format("activation='sigmoid' with index labels needs a prediction of one channel; use activation='softmax', or sparse_label=False with a label per class; got {0} classes",
+                num_classes))
 
 
 def _counted_classes(options, num_classes):
@@ -1250,13 +1401,16 @@ def _counted_classes(options, num_classes):
     named = range(num_classes) if options.classes is None else options.classes
     for index in named:
         if not -num_classes <= index < num_classes:
-            raise ValueError(_format('classes must lie in [-{0}, {1}) for a prediction of {2} classes; got {3}', num_classes, num_classes, num_classes, index))
+            raise ValueError(_format('classes must lie in [-{0}, {1}) for a prediction of {2} classes; got {3}',
+                    num_classes, num_classes, num_classes, index))
     counted = tuple((index % num_classes for index in named))
     if len(set(counted)) < len(counted):
-        raise ValueError(_format('classes must name each class once; for {0} classes {1} names one twice', num_classes, options.classes))
+        raise ValueError(_format('classes must name each class once; for {0} classes {1} names one twice',
+                num_classes, options.classes))
     if not options.include_background:
         if options.classes is not None and 0 in counted:
-            raise ValueError(_format('include_background=False drops class 0, but for {0} classes classes={1} names it', num_classes, options.classes))
+            raise ValueError(_format('include_background=False drops class 0, but for {0} classes classes={1} names it',
+                    num_classes, options.classes))
         counted = tuple((index for index in counted if index != 0))
     if not counted:
         raise ValueError('include_background=False leaves no class of a prediction of one class')
@@ -1266,7 +1420,8 @@ def _counted_classes(options, num_classes):
 def _per_class(name, value, counted):
     listed = isinstance(value, tuple) and (not isinstance(counted, slice))
     if listed and len(value) != len(counted):
-        raise ValueError(_format('{0} must be a number or one per counted class, here {1}; got {2}', name, len(counted), len(value)))
+        raise ValueError(_format('{0} must be a number or one per counted class, here {1}; got {2}',
+                name, len(counted), len(value)))
     return value
 
 
@@ -1275,10 +1430,12 @@ def _fixed_weights(options, num_classes, counted):
     if weights is None or isinstance(weights, _STRINGS):
         return None
     if len(weights) != num_classes:
-        raise ValueError(_format('class_weights must have one number per class of pred, here {0} (dropped classes included); got {1}', num_classes, len(weights)))
+        raise ValueError(_format('class_weights must have one number per class of pred, here {0} (dropped classes included); got {1}',
+                num_classes, len(weights)))
     kept = tuple((weights[index] for index in counted))
     if not any(kept):
-        raise ValueError(_format('class_weights must be above 0 for a class that counts; got {0} with counted classes {1}', weights, counted))
+        raise ValueError(_format('class_weights must be above 0 for a class that counts; got {0} with counted classes {1}',
+                weights, counted))
     return kept
 
 
@@ -1300,7 +1457,8 @@ def resize(pred, shape):
         infinity spreads to all of its rows, columns and so on.
     vjp : (upstream, of ``shape``) -> gradient of sum(upstream * resized), of pred's shape.
     """
-    matrices = _Dict(((axis, interpolation(source, target).astype(pred.dtype)) for (axis, (source, target)) in enumerate(zip(pred.shape, shape)) if source != target))
+    matrices = _Dict(((axis, interpolation(source, target).astype(pred.dtype)) for (axis, (source,
+            target)) in enumerate(zip(pred.shape, shape)) if source != target))
     resized = pred
     for (axis, matrix) in matrices.items():
         resized = _along(axis, matrix, resized)
@@ -1343,7 +1501,8 @@ def at_label_size(evaluate):
         if dice.resize is None:
             return evaluate(pred, label, options, pixel_weight)
         pred = floating(pred)
-        shape = check_shapes(dice, pred.shape, np.shape(label), None if pixel_weight is None else np.shape(pixel_weight))
+        shape = check_shapes(dice, pred.shape, np.shape(label), None if pixel_weight is None
+                else np.shape(pixel_weight))
         if shape == pred.shape:
             return evaluate(pred, label, options, pixel_weight)
         (resized, resize_vjp) = resize(pred, shape)
@@ -1367,7 +1526,8 @@ def at_label_size(evaluate):
 # The arrays are NumPy's or another library's; nothing here looks inside.
 
 
-class Sums(_named_tuple('Sums', ['intersection', 'pred_sum', 'label_sum', 'entropy', 'entropy_norm'], None, None)):
+class Sums(_named_tuple('Sums', ['intersection', 'pred_sum', 'label_sum', 'entropy',
+        'entropy_norm'], None, None)):
     """Of stage 1, float64, with m the pixel weight, p the activated prediction, g the label, k the
     exponent.  The first three are the counts, each (N, C); of the cross-entropy, each (N,).
 
@@ -1428,7 +1588,8 @@ def stage_two(ops, sums, plan):
     (entropy, slope) = cross_entropy(ops, sums)
     (dice, ce) = (plan.ce.dice_weight, plan.ce.ce_weight)
     (tp, pred_sum, _) = found.slopes
-    return found._replace(loss=dice * found.loss + ce * entropy, slopes=Slopes(dice * tp, dice * pred_sum, ce * slope))
+    return found._replace(loss=dice * found.loss + ce * entropy, slopes=Slopes(dice * tp,
+            dice * pred_sum, ce * slope))
 
 
 def cross_entropy(ops, sums):
@@ -1477,7 +1638,8 @@ def class_loss(ops, score, options):
         return (miss, -1)
     perfect = miss <= 0
     base = ops.where(perfect, 1, miss)
-    return (ops.where(perfect, 0, base ** gamma), ops.where(perfect, 0, -gamma * base ** (gamma - 1)))
+    return (ops.where(perfect, 0, base ** gamma), ops.where(perfect, 0,
+            -gamma * base ** (gamma - 1)))
 
 
 def _score_weights(ops, label_sum, plan):
@@ -1535,7 +1697,8 @@ def _pooled(ops, sums, plan):
     pooled = Sums(*(ops.over_classes(weights * each) for each in sums[:3]))
     (score, d_tp, d_pred_sum) = tversky(ops, pooled, plan)
     (loss, d_loss) = class_loss(ops, score, plan.dice)
-    slopes = (weights * ops.spread(live * d_loss * each, sums.label_sum) for each in (d_tp, d_pred_sum))
+    slopes = (weights * ops.spread(live * d_loss * each, sums.label_sum) for each in (d_tp,
+            d_pred_sum))
     return Evaluation(live * loss, score, Slopes(*slopes))
 
 
@@ -1576,7 +1739,9 @@ def counts_count(pixels, options):
     g = label if label.ndim == 3 else counts_one_hot(label, pred.shape[1], dtype)
     m = np.ones((1, 1, 1), dtype) if mask is None else mask
     (overlap, overlap_derivative) = counts_overlap_of(p, g, options.overlap)
-    counts = Sums(intersection=np.sum(m * overlap, axis=2, dtype=np.float64), pred_sum=np.sum(m * p ** k, axis=2, dtype=np.float64), label_sum=np.sum(m * g ** k, axis=2, dtype=np.float64))
+    counts = Sums(intersection=np.sum(m * overlap, axis=2, dtype=np.float64),
+            pred_sum=np.sum(m * p ** k, axis=2, dtype=np.float64), label_sum=np.sum(m * g ** k,
+            axis=2, dtype=np.float64))
 
     def vjp(slopes):
         d_intersection = slopes.intersection.astype(dtype)[:, :, None]
@@ -1648,7 +1813,8 @@ def counts_without_ignored(pixels, activation):
 def _counts_check_power(p, exponent):
     if exponent != int(exponent) and (p < 0).any():
         where = tuple((int(i) for i in np.argwhere(p < 0)[0]))
-        raise ValueError(_format("a negative prediction has no power {0:g}: with activation='none' use predictions in [0, 1] or a whole exponent, for example 2; got {1!s} in sample {2}, class {3}, pixel {4}", exponent, p[where], where[0], where[1], where[2]))
+        raise ValueError(_format("a negative prediction has no power {0:g}: with activation='none' use predictions in [0, 1] or a whole exponent, for example 2; got {1!s} in sample {2}, class {3}, pixel {4}",
+                exponent, p[where], where[0], where[1], where[2]))
 
 
 # --- soft_dice.entropy ---------------------------------------------------------------------------
@@ -1669,10 +1835,12 @@ def entropy_count(pixels, options):
     label = pixels.label
     g = label if label.ndim == 3 else counts_one_hot(label, z.shape[1], z.dtype)
     if options.dice.activation == 'softmax':
-        (loss, d_z) = entropy_softmax_entropy(z, _entropy_smoothed(g, options, z.shape[1]), options.ce_gamma)
+        (loss, d_z) = entropy_softmax_entropy(z, _entropy_smoothed(g, options, z.shape[1]),
+                options.ce_gamma)
         weight = m * g
     else:
-        (loss, d_z) = entropy_sigmoid_entropy(z, _entropy_smoothed(g, options, 2), options.ce_gamma)
+        (loss, d_z) = entropy_sigmoid_entropy(z, _entropy_smoothed(g, options, 2),
+                options.ce_gamma)
         weight = _np_broadcast_to(m, z.shape)
 
     def vjp(d_entropy):
@@ -1897,7 +2065,8 @@ def evaluate(pred, label, options, pixel_weight):
 
     def vjp(upstream, out):
         return sums_vjp(times(upstream, found.slopes, plan), out)
-    return DiceResult(found.loss, found.score, checked_vjp(vjp, found.loss.shape, batch.pred.shape))
+    return DiceResult(found.loss, found.score, checked_vjp(vjp, found.loss.shape,
+            batch.pred.shape))
 
 
 def score_sums(sums, plan):
@@ -1919,7 +2088,8 @@ def times(upstream, slopes, plan):
         derivative = np.zeros((len(slope), plan.num_classes))
         derivative[:, list(plan.counted)] = upstream.reshape(len(slope), -1) * slope
         return derivative
-    return Slopes(of_all(slopes.intersection), of_all(slopes.pred_sum), None if slopes.entropy is None else upstream * slopes.entropy)
+    return Slopes(of_all(slopes.intersection), of_all(slopes.pred_sum), None
+            if slopes.entropy is None else upstream * slopes.entropy)
 
 
 def checked_vjp(vjp, loss_shape, pred_shape):
@@ -1935,7 +2105,8 @@ def checked_vjp(vjp, loss_shape, pred_shape):
 def _upstream(upstream, shape):
     upstream = np.asarray(upstream, dtype=np.float64)
     if upstream.shape not in ((), shape):
-        raise ValueError(_format('upstream must be a number or have the shape of the loss, {0}; got shape {1}', shape, upstream.shape))
+        raise ValueError(_format('upstream must be a number or have the shape of the loss, {0}; got shape {1}',
+                shape, upstream.shape))
     return _np_broadcast_to(upstream, shape)
 
 
@@ -1953,7 +2124,8 @@ def reported(method):
             method(self, *args)
         except Exception as error:
             if in_caffe_command():
-                sys.stderr.write(_format('{0}.{1}: {2}\n', type(self).__name__, method.__name__, error))
+                sys.stderr.write(_format('{0}.{1}: {2}\n', type(self).__name__, method.__name__,
+                        error))
                 sys.stderr.flush()
             raise
     return reporting
@@ -2029,7 +2201,8 @@ class Runs(object):
         if not Training.layers and self.test_iter is None:
             raise ValueError('test_iter must be the solver\'s, for example {"test_iter": 20}, where no layer of caffe_layers is in the TRAIN net: nothing else tells where a test run ends')
         if Training.layers and self.test_iter is not None and self.forwards and (trained != full):
-            raise ValueError(_format("test_iter must be the solver's; it is {0}, but a test run has {1}{2} forwards", self.test_iter, '' if trained else 'more than ', self.forwards))
+            raise ValueError(_format("test_iter must be the solver's; it is {0}, but a test run has {1}{2} forwards",
+                    self.test_iter, '' if trained else 'more than ', self.forwards))
 
 
 def _called_from_python():
@@ -2066,9 +2239,11 @@ class _LossLayer(_Layer):
     def setup(self, bottom, top):
         self.options = params_read(self.param_str, self.KIND)
         if len(bottom) not in (2, 3):
-            raise ValueError(_format('{0} takes the bottoms prediction, label and, if wanted, pixel weights; got {1}', type(self).__name__, len(bottom)))
+            raise ValueError(_format('{0} takes the bottoms prediction, label and, if wanted, pixel weights; got {1}',
+                    type(self).__name__, len(bottom)))
         if len(top) not in (1, 2):
-            raise ValueError(_format('{0} has the tops loss and, if wanted, score; got {1}', type(self).__name__, len(top)))
+            raise ValueError(_format('{0} has the tops loss and, if wanted, score; got {1}',
+                    type(self).__name__, len(top)))
         note_setup(self)
 
     @reported
@@ -2161,24 +2336,28 @@ class DiceCELossLayer(_LossLayer):
 #
 # MetricOptions: how a prediction is decided, counted and averaged.
 
-READING = ('activation', 'sparse_label', 'axis', 'classes', 'include_background', 'ignore_label', 'resize')
+READING = ('activation', 'sparse_label', 'axis', 'classes', 'include_background', 'ignore_label',
+        'resize')
 
 
 def check_beta(name, value):
     if not values_is_number(value) or not 0.001 <= value <= 1000:
-        raise ValueError(_format('{0} of F-beta must be a number in [0.001, 1000], for example 1, which is Dice; got {1!r}', name, value))
+        raise ValueError(_format('{0} of F-beta must be a number in [0.001, 1000], for example 1, which is Dice; got {1!r}',
+                name, value))
     return float(value)
 
 
 def check_empty(name, value):
     if isinstance(value, bool) or value not in ('nan', 0, 1):
-        raise ValueError(_format("{0}, what a class gives that is neither predicted nor labelled, must be 'nan', 0 or 1; got {1!r}", name, value))
+        raise ValueError(_format("{0}, what a class gives that is neither predicted nor labelled, must be 'nan', 0 or 1; got {1!r}",
+                name, value))
     return value if value == 'nan' else int(value)
 
 check_threshold = values_fraction(example=0.5)
 
 
-@_dataclass(['dice', 'threshold', 'beta', 'empty', 'per_image'], frozen=True, init=False, repr=False)
+@_dataclass(['dice', 'threshold', 'beta', 'empty', 'per_image'], frozen=True, init=False,
+        repr=False)
 class MetricOptions(Options):
     """What a metric of hard Dice is told.  Keywords only; an unknown one is refused.
 
@@ -2224,7 +2403,8 @@ class MetricOptions(Options):
         if options is None:
             return cls(**fields)
         if not isinstance(options, DiceOptions):
-            raise TypeError(_format('options must be a soft_dice.DiceOptions, for example DiceOptions(ignore_label=255); got {0}', type(options).__name__))
+            raise TypeError(_format('options must be a soft_dice.DiceOptions, for example DiceOptions(ignore_label=255); got {0}',
+                    type(options).__name__))
         return cls(**_merged(cls._from_loss(options.to_dict()), fields))
 
     @classmethod
@@ -2241,7 +2421,8 @@ metric_options_KNOWN = tuple(_chain(READING, (field.name for field in options_of
 def refuse_threshold(threshold):
     """Refuse one other than the default where none is used."""
     if threshold != MetricOptions.threshold:
-        raise ValueError(_format("threshold={0} has no meaning where each pixel is of one class: leave it out, or use activation='sigmoid' (or 'none' with a dense label)", threshold))
+        raise ValueError(_format("threshold={0} has no meaning where each pixel is of one class: leave it out, or use activation='sigmoid' (or 'none' with a dense label)",
+                threshold))
 
 
 def _reading(fields):
@@ -2251,8 +2432,10 @@ def _reading(fields):
 def _refuse_unknown(fields):
     for name in fields:
         if name not in metric_options_KNOWN:
-            what = _format('{0} is an option of the loss alone', name) if name in FIELDS else _format('unknown option {0!r}', name)
-            raise TypeError(_format('{0}; the hard Dice takes {1}', what, ', '.join(metric_options_KNOWN)))
+            what = _format('{0} is an option of the loss alone',
+                    name) if name in FIELDS else _format('unknown option {0!r}', name)
+            raise TypeError(_format('{0}; the hard Dice takes {1}', what,
+                    ', '.join(metric_options_KNOWN)))
 
 
 # --- soft_dice.metrics ---------------------------------------------------------------------------
@@ -2285,10 +2468,12 @@ class HardCounts(object):
             array = np.asarray(getattr(self, name))
             whole = array.astype(np.int64) if array.dtype.kind in 'iuf' else array
             if array.ndim != 2 or whole.dtype != np.int64 or (whole != array).any() or (whole < 0).any():
-                raise ValueError(_format('{0} must hold whole numbers >= 0, a row for each image, for example [[3, 0]]; got {1!r}', name, getattr(self, name)))
+                raise ValueError(_format('{0} must hold whole numbers >= 0, a row for each image, for example [[3, 0]]; got {1!r}',
+                        name, getattr(self, name)))
             object.__setattr__(self, name, whole)
         if not self.tp.shape == self.fp.shape == self.fn.shape:
-            raise ValueError(_format('tp, fp and fn must have one shape (images, classes); got {0}, {1} and {2}', self.tp.shape, self.fp.shape, self.fn.shape))
+            raise ValueError(_format('tp, fp and fn must have one shape (images, classes); got {0}, {1} and {2}',
+                    self.tp.shape, self.fp.shape, self.fn.shape))
 
     @classmethod
     def join(cls, parts):
@@ -2301,18 +2486,22 @@ class HardCounts(object):
         parts = list(parts)
         classes = sorted({part.tp.shape[1] for part in parts})
         if len(classes) != 1:
-            raise ValueError(_format('counts that merge must be of the same classes; got {0}', ' and '.join(map(_text, classes)) or 'none'))
-        return cls(*(np.concatenate(list((getattr(part, name) for part in parts))) for name in ('tp', 'fp', 'fn')))
+            raise ValueError(_format('counts that merge must be of the same classes; got {0}',
+                    ' and '.join(map(_text, classes)) or 'none'))
+        return cls(*(np.concatenate(list((getattr(part, name) for part in parts)))
+                for name in ('tp', 'fp', 'fn')))
 
     def __add__(self, other):
         return HardCounts.join([self, other]) if isinstance(other, HardCounts) else NotImplemented
 
     def __eq__(self, other):
-        return isinstance(other, HardCounts) and all((np.array_equal(getattr(self, name), getattr(other, name)) for name in ('tp', 'fp', 'fn')))
+        return isinstance(other, HardCounts) and all((np.array_equal(getattr(self, name),
+                getattr(other, name)) for name in ('tp', 'fp', 'fn')))
 
     def total(self):
         """All images as one row."""
-        return HardCounts(*(each.sum(axis=0, keepdims=True) for each in (self.tp, self.fp, self.fn)))
+        return HardCounts(*(each.sum(axis=0, keepdims=True) for each in (self.tp, self.fp,
+                self.fn)))
 
     def dice(self, beta=1.0, empty='nan'):
         """F-beta of each row and class, (N, K) float64; beta 1 is Dice 2 tp / (2 tp + fp + fn)
@@ -2434,9 +2623,12 @@ def hard_dice(pred, label, num_classes=None, ignore_label=None, **_keywords):
     >>> hard_dice(np.array([[0, 1, 1]]), np.array([[0, 1, 0]]), num_classes=3)
     array([0.66666667, 0.66666667,        nan])
     """
-    (options, threshold, beta, empty, per_image) = _keyword_only('hard_dice', _keywords, ('options', None), ('threshold', 0.5), ('beta', 1.0), ('empty', 'nan'), ('per_image', False))
+    (options, threshold, beta, empty, per_image) = _keyword_only('hard_dice', _keywords,
+            ('options', None), ('threshold', 0.5), ('beta', 1.0), ('empty', 'nan'), ('per_image',
+            False))
     ignoring = _merged() if ignore_label is None else _Dict([('ignore_label', ignore_label)])
-    asked = MetricOptions.of_loss(options, threshold=threshold, beta=beta, empty=empty, per_image=per_image, **ignoring)
+    asked = MetricOptions.of_loss(options, threshold=threshold, beta=beta, empty=empty,
+            per_image=per_image, **ignoring)
     counts = hard_counts(pred, label, asked.dice, threshold, num_classes)
     return (counts if per_image else counts.total()).dice(beta, empty)[() if per_image else 0]
 
@@ -2466,7 +2658,8 @@ class Tally(object):
     def per_class(self):
         """(K,), empty before the first."""
         counts = self.counts
-        return np.zeros(0) if counts is None else counts.per_class(self.options.beta, self.options.empty)
+        return np.zeros(0) if counts is None else counts.per_class(self.options.beta,
+                self.options.empty)
 
     def mean(self):
         """NaN before the first."""
@@ -2476,7 +2669,8 @@ class Tally(object):
 def _highest(array, axis):
     """One-hot argmax over the class axis, float32, in array's shape."""
     index = array.argmax(axis).reshape(len(array), -1)
-    return restore(counts_one_hot(index, array.shape[axis], np.dtype(np.float32)), array.shape, axis)
+    return restore(counts_one_hot(index, array.shape[axis], np.dtype(np.float32)), array.shape,
+            axis)
 
 
 def _above(array, limit):
@@ -2507,12 +2701,14 @@ def _refuse_nan(pred, label, options):
     bad = np.isnan(counts_without_ignored(pixels, options.activation))
     if bad.any():
         (sample, index, pixel) = (int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(_format('pred must be a number where it counts, for example 0.5, as NaN decides for no class; got nan in sample {0}, class {1}, pixel {2} of {3}', sample, index, pixel, bad.shape[2]))
+        raise ValueError(_format('pred must be a number where it counts, for example 0.5, as NaN decides for no class; got nan in sample {0}, class {1}, pixel {2} of {3}',
+                sample, index, pixel, bad.shape[2]))
 
 
 def _count(hard, label, plan):
     """Stage 1 of zeros and ones.  The sums are whole numbers, far below where float64 has gaps."""
-    reading = DiceOptions(activation='none', sparse_label=plan.dice.sparse_label, axis=plan.dice.axis, ignore_label=plan.dice.ignore_label)
+    reading = DiceOptions(activation='none', sparse_label=plan.dice.sparse_label,
+            axis=plan.dice.axis, ignore_label=plan.dice.ignore_label)
     (sums, _) = stages_count(check_batch(hard, label, reading), resolve(reading, plan.num_classes))
     (tp, predicted, labelled) = (each[:, list(plan.counted)].astype(np.int64) for each in sums[:3])
     return HardCounts(tp, predicted - tp, labelled - tp)
@@ -2520,18 +2716,21 @@ def _count(hard, label, plan):
 
 def _count_decided(pred, label, num_classes, options):
     if not isinstance(num_classes, numbers.Integral) or num_classes < 2:
-        raise ValueError(_format('num_classes must be a whole number >= 2, for example 2 for a mask; got {0!r}', num_classes))
+        raise ValueError(_format('num_classes must be a whole number >= 2, for example 2 for a mask; got {0!r}',
+                num_classes))
     if not options.sparse_label:
         raise ValueError('num_classes says that pred holds classes, so sparse_label must be True')
     if pred.shape != label.shape or pred.ndim == 0:
-        raise ValueError(_format('pred and label must have one shape, for example (2, 9, 8) each, where num_classes says that pred holds classes (leave it out for scores); got {0} and {1}', pred.shape, label.shape))
+        raise ValueError(_format('pred and label must have one shape, for example (2, 9, 8) each, where num_classes says that pred holds classes (leave it out for scores); got {0} and {1}',
+                pred.shape, label.shape))
     reading = options.replace(activation='none', axis=1)
     (pred, label) = (array.reshape(len(array), -1) for array in (pred, label))
     good = (pred >= 0) & (pred < num_classes) & (pred == np.floor(pred))
     if options.ignore_label is not None:
         good |= label == options.ignore_label
     if not good.all():
-        raise ValueError(_format('pred must hold whole numbers in [0, {0}); got {1}', num_classes, pred[~good][0]))
+        raise ValueError(_format('pred must hold whole numbers in [0, {0}); got {1}', num_classes,
+                pred[~good][0]))
     hard = counts_one_hot(pred, int(num_classes), np.dtype(np.float32))
     return _count(hard, label, resolve(reading, int(num_classes)))
 
@@ -2605,9 +2804,11 @@ class DiceScoreLayer(_Layer):
         runs = Runs(check_test_iter(fields.pop('test_iter', None)))
         options = params_of_caffe(MetricOptions.from_dict(fields))
         if len(bottom) != 2:
-            raise ValueError(_format('DiceScoreLayer takes the bottoms prediction and label; got {0}', len(bottom)))
+            raise ValueError(_format('DiceScoreLayer takes the bottoms prediction and label; got {0}',
+                    len(bottom)))
         if len(top) not in (1, 2):
-            raise ValueError(_format('DiceScoreLayer has the tops mean and, if wanted, Dice per class; got {0}', len(top)))
+            raise ValueError(_format('DiceScoreLayer has the tops mean and, if wanted, Dice per class; got {0}',
+                    len(top)))
         (self.options, self._runs, self._tally) = (options, runs, Tally(options))
         note_setup(self)
 
@@ -2632,7 +2833,8 @@ class DiceScoreLayer(_Layer):
     @reported
     def forward(self, bottom, top):
         note_forward(self)
-        counts = hard_counts(bottom[0].data, bottom[1].data, self.options.dice, self.options.threshold)
+        counts = hard_counts(bottom[0].data, bottom[1].data, self.options.dice,
+                self.options.threshold)
         testing = self.phase == caffe.TEST
         if testing:
             self._runs.forward()
@@ -2660,7 +2862,8 @@ class DiceScoreLayer(_Layer):
 
 def check_test_iter(value):
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ValueError(_format("test_iter must be a whole number >= 1, the solver's, for example 20; got {0!r}", value))
+        raise ValueError(_format("test_iter must be a whole number >= 1, the solver's, for example 20; got {0!r}",
+                value))
     return value
 
 
@@ -2687,7 +2890,8 @@ def preset(name):
     """
     return presets[published_known(name)].options
 
-presets = _Dict(((name, Preset(each.title, each.formula, each.source, each.differs, DiceOptions(**each.fields))) for (name, each) in published_PUBLISHED.items()))
+presets = _Dict(((name, Preset(each.title, each.formula, each.source, each.differs,
+        DiceOptions(**each.fields))) for (name, each) in published_PUBLISHED.items()))
 
 
 # --- soft_dice.compound --------------------------------------------------------------------------
@@ -2837,7 +3041,8 @@ class Point(object):
         return np.where(np.isfinite(values), values, np.nan)
 
     def central(self, lines, step):
-        return Central(self._values((step * line for line in lines)), self._values((-step * line for line in lines)), step)
+        return Central(self._values((step * line for line in lines)), self._values((-step * line
+                for line in lines)), step)
 
     def stencil(self, lines, step):
         """(f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12 h along each line, where h is ``step``."""
@@ -2871,7 +3076,8 @@ class Point(object):
             fine = self.central(lines, step)
             value = _extrapolated(coarse, fine)
             if previous is not None:
-                bar = float(np.linalg.norm([rms(value - previous), _kink(coarse, fine, middle), noise / step]))
+                bar = float(np.linalg.norm([rms(value - previous), _kink(coarse, fine, middle),
+                        noise / step]))
                 if bar < best.bar:
                     best = Derivatives(value, bar, float(step))
             if noise / step > best.bar or best.bar < ENOUGH[self.dtype] * rms(best.value):
@@ -2928,9 +3134,17 @@ ACTIVATIONS = ('softmax', 'sigmoid', 'none')
 
 GENERALISED = _Dict([('pool_classes', True), ('class_weights', 'inverse_square')])
 
-ROWS = [('one_minus', _merged()), ('negative', _Dict([('form', 'negative')])), ('log', _Dict([('form', 'log')])), ('log_cosh', _Dict([('form', 'log_cosh')])), ('one_minus, gamma 2', _Dict([('gamma', 2.0)])), ('Tversky, no background', _Dict([('alpha', 0.3), ('beta', 0.7), ('include_background', False)])), ('Jaccard by l1, squares', _Dict([('alpha', 1), ('beta', 1), ('overlap', 'l1'), ('exponent', 2)])), ('generalised, per batch', _merged(_Dict([('batch_dice', True)]), GENERALISED)), ('per class, absent skipped', _Dict([('class_reduction', 'none'), ('absent', 'skip')])), ('another size of label', _Dict([('resize', 'bilinear')]))]
+ROWS = [('one_minus', _merged()), ('negative', _Dict([('form', 'negative')])), ('log',
+        _Dict([('form', 'log')])), ('log_cosh', _Dict([('form', 'log_cosh')])),
+        ('one_minus, gamma 2', _Dict([('gamma', 2.0)])), ('Tversky, no background',
+        _Dict([('alpha', 0.3), ('beta', 0.7), ('include_background', False)])),
+        ('Jaccard by l1, squares', _Dict([('alpha', 1), ('beta', 1), ('overlap', 'l1'),
+        ('exponent', 2)])), ('generalised, per batch', _merged(_Dict([('batch_dice', True)]),
+        GENERALISED)), ('per class, absent skipped', _Dict([('class_reduction', 'none'), ('absent',
+        'skip')])), ('another size of label', _Dict([('resize', 'bilinear')]))]
 
-CE_ROWS = [('with cross-entropy', _merged()), ('with focal cross-entropy', _Dict([('ce_gamma', 2.0), ('label_smoothing', 0.1), ('ce_class_weights', [0.5, 1, 2, 1])]))]
+CE_ROWS = [('with cross-entropy', _merged()), ('with focal cross-entropy', _Dict([('ce_gamma',
+        2.0), ('label_smoothing', 0.1), ('ce_class_weights', [0.5, 1, 2, 1])]))]
 
 NET = 'force_backward: true\ninput: "score"  input_dim: 2  input_dim: 4  input_dim: 5  input_dim: 6\ninput: "label"  input_dim: 2  input_dim: 1  input_dim: 5  input_dim: 6\nlayer {\n  name: "loss"  type: "Python"  loss_weight: 3\n  bottom: "score"  bottom: "label"  top: "loss"\n  python_param { module: "%s"  layer: "SoftDiceLossLayer" }\n}\n'
 
@@ -2944,21 +3158,27 @@ def main(module, arguments):
     if list(arguments) == ['--in-caffe']:
         print(error_in_caffe(module))
         return 0
-    print(_format('Is each backward the gradient of its forward?  Relative errors; they must be below {0:g}.', TOLERANCE))
+    print(_format('Is each backward the gradient of its forward?  Relative errors; they must be below {0:g}.',
+            TOLERANCE))
     print(_line('', *ACTIVATIONS))
-    errors = list((error for row in ROWS for error in _row(*_chain(row, (DiceOptions, ACTIVATIONS)))))
-    errors += list((error for row in CE_ROWS for error in _row(*_chain(row, (DiceCEOptions, ACTIVATIONS[:2])))))
+    errors = list((error for row in ROWS for error in _row(*_chain(row, (DiceOptions,
+            ACTIVATIONS)))))
+    errors += list((error for row in CE_ROWS for error in _row(*_chain(row, (DiceCEOptions,
+            ACTIVATIONS[:2])))))
     good = all((error < TOLERANCE for error in errors))
     (said, good_in_caffe) = in_caffe(module)
     print(said)
-    print(_format('{0} gradients, Python {1}, NumPy {2}: ', len(errors), sys.version.split()[0], np.__version__) + ('all is well.' if good and good_in_caffe else 'SOMETHING IS WRONG.'))
+    print(_format('{0} gradients, Python {1}, NumPy {2}: ', len(errors), sys.version.split()[0],
+            np.__version__) + ('all is well.' if good and good_in_caffe
+            else 'SOMETHING IS WRONG.'))
     return 0 if good and good_in_caffe else 1
 
 
 def _row(title, fields, kind, activations):
     """Prints a row of the table; returns its errors."""
     errors = list((gradient_error(kind, activation, fields) for activation in activations))
-    print(_line(title, *(_format('{0:.0e}', error) + ' WRONG' * (not error < TOLERANCE) for error in errors)))
+    print(_line(title, *(_format('{0:.0e}', error) + ' WRONG' * (not error < TOLERANCE)
+            for error in errors)))
     return errors
 
 
@@ -2973,7 +3193,8 @@ def gradient_error(kind, activation, fields):
     if 'resize' in fields:
         pred = pred[:, :, :3, 1:]
     weight = rng.uniform(0, 2, (2, 5, 6))
-    options = kind(activation=activation, sparse_label=activation != 'sigmoid', ignore_label=255, **fields)
+    options = kind(activation=activation, sparse_label=activation != 'sigmoid', ignore_label=255,
+            **fields)
 
     def loss(move):
         return evaluate(pred + move, label, options, weight)
@@ -3001,14 +3222,18 @@ def in_caffe(module):
     """What is to be said of a net in Caffe, and whether it is good."""
     if caffe is None:
         return ('Caffe cannot be imported by this Python; nothing above needs it.', True)
-    process = subprocess.Popen([sys.executable, os.path.abspath(__file__), '--in-caffe'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_Dict(os.environ, GLOG_minloglevel='2'))
+    process = subprocess.Popen([sys.executable, os.path.abspath(__file__), '--in-caffe'],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_Dict(os.environ,
+            GLOG_minloglevel='2'))
     (output, errors) = (each.decode('utf-8', 'replace') for each in process.communicate())
     if process.returncode:
         told = list((line for line in errors.splitlines() if line.strip())) or ['nothing was said']
-        return (_format('In Caffe the layer does not run WRONG.  Is it built with WITH_PYTHON_LAYER := 1?  It said: {0}', told[-1]), False)
+        return (_format('In Caffe the layer does not run WRONG.  Is it built with WITH_PYTHON_LAYER := 1?  It said: {0}',
+                told[-1]), False)
     error = float(output.split()[-1])
     good = error < IN_FLOAT32
-    return (_format('In a net of this Caffe, with loss_weight 3: {0:.0e}', error) + ' WRONG' * (not good), good)
+    return (_format('In a net of this Caffe, with loss_weight 3: {0:.0e}',
+            error) + ' WRONG' * (not good), good)
 
 
 def error_in_caffe(module):

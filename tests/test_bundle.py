@@ -22,7 +22,7 @@ from tolerances import TOLERANCE
 
 from caffe_layers import params
 from caffe_layers.__main__ import main
-from caffe_layers.bundle import command, modules, proof, syntax
+from caffe_layers.bundle import command, layout, modules, names, proof, syntax
 from soft_dice import DiceOptions, hard_counts, soft_dice_score
 from soft_dice.arrays import CannotRun
 from soft_dice.gradcheck import relative_error
@@ -91,6 +91,80 @@ def test_what_python_2_7_lacks_is_known(code, what):
 def test_what_cannot_be_rewritten_is_refused(code):
     with pytest.raises(CannotRun, match='cannot (be rewritten|rewrite it) yet'):
         syntax.as_python_2(ast.parse(code))
+
+
+LONG = '''
+def f(a):
+    """A docstring, that has, and goes on, and is never broken, however long, for good reasons"""
+    if a and b:
+        return g(a, [first for first in 'one, two' if first], {'key': (value, value)}, a and b)
+'''
+
+
+@pytest.mark.parametrize('width', [45, 60, 80, 99])
+def test_long_lines_are_broken_and_mean_the_same(width, monkeypatch):
+    monkeypatch.setattr(layout, 'WIDTH', width)
+    broken = layout.wrapped(LONG)
+    assert ast.dump(ast.parse(broken)) == ast.dump(ast.parse(LONG))
+    lines = [line for line in broken.splitlines() if 'docstring' not in line]
+    assert all(len(line) <= width for line in lines)
+    assert (broken == LONG) == (width == 99)
+
+
+# --- modules side by side -------------------------------------------------------------------------
+
+def joined(public, **sources):
+    """What the public names mean, of modules that import each other as ``from .a import x``."""
+    found = []
+    for name, text in sources.items():
+        module = modules.Module(f'p.{name}', '', [], [], {}, {})
+        for node in ast.parse(text).body:
+            if not isinstance(node, ast.ImportFrom):
+                module.statements.append(node)
+            for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+                if node.module:
+                    module.names[alias.asname or alias.name] = (f'p.{node.module}', alias.name)
+                else:
+                    module.modules[alias.asname or alias.name] = f'p.{alias.name}'
+        found.append(module)
+    parts = names.join(found, [('p.b', name) for name in public], frozenset(['_shim']))
+    text = '\n'.join(ast.unparse(ast.fix_missing_locations(each))
+                     for part in parts for each in part.statements)
+    space = {'_Namespace': SimpleNamespace}
+    exec(text, space)
+    return space, text
+
+
+@pytest.mark.parametrize('a, b, value', [
+    ('def _x(): return 1', 'from .a import _x as y\ndef _x(): return 2\ndef f(): return y() + _x()',
+     3),
+    ('def x(): return 1', 'from . import a\ndef x(): return 2\ndef f(): return a.x() + x()', 3),
+    ('def x(): return 1', 'from . import a\ndef g(m): return m.x()\ndef f(): return g(a)', 1),
+    ('x = 1', 'from .a import x\ndef f(y=x):\n x = 5\n return [x for x in [y]][0] + x', 6),
+    ('x = 1', 'from . import a\ndef f():\n a = type("", (), {"x": 5})\n return a.x', 5),
+    ('abs = max', 'from . import a\ndef f(): return a.abs(1, 2) + abs(-1)', 3),
+    ('x = 1', 'from .a import x\nclass C:\n y = x\n def x(self): return x\ndef f(): return C().x()',
+     1),
+], ids=['two of a name', 'through the module', 'the module as an object', 'local names',
+        'a local name like the module', 'like a builtin', 'a method'])
+def test_names_side_by_side_mean_what_they_meant(a, b, value):
+    if 'y = x' in b:  # a class's own name, or the module's?
+        with pytest.raises(CannotRun, match='x is of the class or of the module'):
+            joined(['f'], a=a, b=b)
+        b = b.replace(' y = x\n', '')
+    space, text = joined(['f'], a=a + '\ndef unused(): pass', b=b)
+    assert space['f']() == value
+    assert 'm.x' in b or 'unused' not in text
+
+
+@pytest.mark.parametrize('a, b, message', [
+    ('', 'from .a import x\ndef f(): return x', 'p.b: there is no p.a.x'),
+    ('x = 1', 'from . import a\ndef f(a_x): return a.x', 'a_x would mean something else'),
+    ('x = 1', 'from . import a\na_x = 2\ndef f(): return a.x + a_x', 'two things would be called'),
+])
+def test_names_that_cannot_stand_side_by_side(a, b, message):
+    with pytest.raises(CannotRun, match=message):
+        joined(['f'], a=a, b=b)
 
 
 def test_head_and_docstrings(one_file):

@@ -17,6 +17,7 @@ from soft_dice.options import FIELDS, DiceOptions, Options
 from soft_dice.param_str import parse_param_str
 
 from ..params import of_caffe
+from .layout import wrapped
 from .modules import FOLDERS, Module, collect
 from .names import Key, Part, join
 from .syntax import as_python_2
@@ -50,14 +51,15 @@ the train prototxt, for the blobs "score" and "label" of your net::
                      param_str: '{{"ignore_label": 255}}' }}
     }}
 
-DiceCELossLayer adds a cross-entropy, and DiceScoreLayer measures in the test net.  Their docstrings
-name bottoms, tops and options; DiceOptions and DiceCEOptions explain the options.  {baked}
+DiceCELossLayer adds a cross-entropy, and DiceScoreLayer measures in the test net.  The docstrings
+of the three name bottoms and tops; DiceOptions and DiceCEOptions explain the options.  {baked}
 
     python {module}.py
 
 proves in seconds, without Caffe, that each backward is the gradient of its forward; where this
-Python can import Caffe, a net is run, too.  ``from {module} import soft_dice_loss`` gives the same
-losses for NumPy arrays.
+Python can import Caffe, a net is run, too.  The same losses of NumPy arrays::
+
+    from {module} import soft_dice_loss, soft_dice_loss_vjp, dice_ce_loss, hard_dice
 
 gluon-dice {version}, Apache License 2.0, http://www.apache.org/licenses/LICENSE-2.0
 Made from the modules of that project, which have the comments, by
@@ -141,7 +143,7 @@ def _section(part: Part) -> str:
              *(f'# {line}'.rstrip() for line in part.module.docstring.splitlines())]
     return '\n\n' + '\n'.join(lines) + '\n' + ''.join(
         ('\n\n' if isinstance(each, (ast.FunctionDef, ast.ClassDef)) else '\n')
-        + ast.unparse(ast.fix_missing_locations(each)) + '\n' for each in part.statements)
+        + wrapped(ast.unparse(ast.fix_missing_locations(each))) + '\n' for each in part.statements)
 
 
 def _baked(defaults: Dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ def join(modules: Sequence[Module], public: Sequence[Key], taken: FrozenSet[str]
         resolver = resolvers[module.name]
 
         def rename(name: str, attribute: Optional[str]) -> Optional[str]:
-            key = resolver.key(name, attribute)  # noqa: B023, called within this turn
+            key = resolver.key(name, attribute)  # called within this turn
             return None if key is None else new[key]
 
         kept = [_Globals(rename).visit(each) for each in kept]
@@ -177,6 +177,9 @@ class _Globals(ast.NodeTransformer):
         return new
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
+        in_class = bool(self._scopes) and self._scopes[-1][1] and node.id in self._scopes[-1][0]
+        if in_class and isinstance(node.ctx, ast.Load) and self._rename(node.id, None):
+            raise CannotRun(f'{node.id} is of the class or of the module, which is not clear')
         return ast.copy_location(ast.Name(self._new(node.id) or node.id, node.ctx), node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
