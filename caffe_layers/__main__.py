@@ -11,6 +11,7 @@ from soft_dice.checker import checks, command
 from soft_dice.checker.subject import LABELS, Died, Refused
 
 from . import add, gradcheck
+from .bundle import command as bundle
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -81,6 +82,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     _add_check(commands)
     add.add_command(commands)
+    bundle.add_command(commands)
     chosen = parser.parse_args(arguments)
     try:
         return chosen.run(chosen)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Pattern, Tuple
+from typing import Dict, List, NamedTuple, Optional, Pattern, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ('3.7', '3.8', '3.9', '3.10', '3.11')
@@ -58,7 +58,7 @@ class Interpreter(NamedTuple):
 class Job(NamedTuple):
     """Tests to run.
 
-    kind : 'gluon' or 'core'.
+    kind : 'gluon', 'core' or 'bundle', the one file without any MXNet.
     """
 
     python: Interpreter
@@ -66,6 +66,8 @@ class Job(NamedTuple):
     kind: str
 
     def __str__(self) -> str:
+        if self.kind == 'bundle':
+            return f'the one file, Python {self.python.version}'
         return f'MXNet {self.release.version}, Python {self.python.version}, {self.kind} tests'
 
 
@@ -81,18 +83,18 @@ def machine_python() -> Optional[Interpreter]:
     return Interpreter(found[0], str(command)) if found else None
 
 
-def find_pythons() -> List[Interpreter]:
-    """Those of PYTHONS that are there: this one, the machine's, in PATH, or installed by pyenv."""
+def find_pythons(versions: Sequence[str] = PYTHONS) -> List[Interpreter]:
+    """Those that are there: this one, the machine's, in PATH, or installed by pyenv."""
     found = {each.version: each for each in (machine_python(), own_python()) if each is not None}
     pyenv = os.environ.get('PYENV_ROOT', os.path.expanduser('~/.pyenv'))
-    for version in PYTHONS:
+    for version in versions:
         in_path = shutil.which(f'python{version}')
         commands = [in_path] * (in_path is not None)
         commands += sorted(glob.glob(f'{pyenv}/versions/{version}.*/bin/python{version}'))
         for command in commands:
             if version not in found and _is(version, str(command)):
                 found[version] = Interpreter(version, str(command))
-    return [found[version] for version in PYTHONS if version in found]
+    return [found[version] for version in versions if version in found]
 
 
 def _is(version: str, command: str) -> bool:
