@@ -9,6 +9,7 @@ import caffe
 from soft_dice.arrays import CannotRun
 from soft_dice.checker import checks, command
 from soft_dice.checker.subject import LABELS, Died, Refused
+from soft_dice.version import add_version
 
 from . import add, gradcheck
 from .bundle import command as bundle
@@ -79,6 +80,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 
 def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m caffe_layers')
+    add_version(parser)
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     _add_check(commands)
     add.add_command(commands)

@@ -7,5 +7,5 @@ from .deep_supervision import DeepSupervision
 from .loss import SoftDiceLoss
 from .metric import DiceMetric
 
-__all__ = ['DeepSupervision', 'DiceCELoss', 'DiceMetric', 'SoftDiceLoss', '__version__', 'framework',
-           'parallel']
+__all__ = ['DeepSupervision', 'DiceCELoss', 'DiceMetric', 'SoftDiceLoss', '__version__',
+           'framework', 'parallel']

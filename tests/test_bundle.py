@@ -26,6 +26,7 @@ from caffe_layers.bundle import command, layout, modules, names, proof, syntax
 from soft_dice import DiceOptions, hard_counts, soft_dice_score
 from soft_dice.arrays import CannotRun
 from soft_dice.gradcheck import relative_error
+from soft_dice.version import __version__
 from version_matrix.plan import find_pythons
 
 ROOT = TESTS.parent
@@ -171,7 +172,7 @@ def test_head_and_docstrings(one_file):
     text = one_file.read_text(encoding='utf-8')
     head = ast.get_docstring(ast.parse(text))
     for said in (f'python_param {{ module: "{NAME}"  layer: "SoftDiceLossLayer"',
-                 f'gluon-dice {command.version()}, Apache License 2.0',
+                 f'gluon-dice {__version__}, Apache License 2.0',
                  'python -m caffe_layers bundle', f'python {NAME}.py'):
         assert said in head
     assert 'module: "caffe_layers"' not in text

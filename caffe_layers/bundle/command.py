@@ -1,7 +1,6 @@
 """The file itself: its head, the shim, what the modules give, and the proof at its end."""
 import argparse
 import ast
-import configparser
 import json
 import os
 import shlex
@@ -15,10 +14,11 @@ from soft_dice.ce_options import DiceCEOptions
 from soft_dice.checker.report import replacing
 from soft_dice.options import FIELDS, DiceOptions, Options
 from soft_dice.param_str import parse_param_str
+from soft_dice.version import __version__
 
 from ..params import of_caffe
 from .layout import wrapped
-from .modules import FOLDERS, Module, collect
+from .modules import Module, collect
 from .names import Key, Part, join
 from .syntax import as_python_2
 
@@ -114,7 +114,7 @@ def make(module: str, defaults: Dict[str, Any], command: str) -> str:
                       if f'\n{line}\n' not in f'\n{shim}'})
     public = ', '.join(repr(name) for _, name in PUBLIC)
     text = ''.join([
-        HEAD.format(module=module, baked=_baked(defaults), version=version(), command=command),
+        HEAD.format(module=module, baked=_baked(defaults), version=__version__, command=command),
         '\n'.join(imports), '\n', shim, *map(_section, parts),
         '\n\n', textwrap.fill(f'__all__ = [{public}]', 99, subsequent_indent=' ' * 11),
         "\n\nif __name__ == '__main__':\n"
@@ -179,17 +179,6 @@ def _command(arguments: argparse.Namespace) -> str:
     return 'python -m caffe_layers bundle' + ''.join(
         f' --{name} {shlex.quote(word)}' for name, word in words.items()
         if word and word != USUAL)
-
-
-def version() -> str:
-    """Of the project: in a checkout what setup.cfg says, otherwise what is installed."""
-    setup = FOLDERS['caffe_layers'].parent / 'setup.cfg'
-    if setup.is_file():
-        config = configparser.ConfigParser(interpolation=None)
-        config.read(str(setup), encoding='utf-8')
-        return config['metadata']['version']
-    from importlib import metadata  # not on Python 3.7
-    return metadata.version('gluon-dice')
 
 
 def add_command(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
