@@ -1,6 +1,4 @@
 """Older releases of MXNet, as far as this one can stand in for them; version_matrix runs them."""
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import mxnet as mx
@@ -10,7 +8,7 @@ from backends import differentiate, family, ndarray, reference
 from cases import CASES
 from cases_ce import CE_CASES
 from mxnet import gluon
-from processes import HANG, surroundings
+from processes import run_python
 from tolerances import TOLERANCE
 
 import gluon_dice
@@ -144,22 +142,16 @@ NO_MXNET = "sys.modules['mxnet'] = None"
 NEWER_NUMPY = "import numpy; numpy.__deprecated_attrs__.pop('bool')"
 
 
-def python(code):
-    done = subprocess.run([sys.executable, '-c', f'import runpy, sys\n{code}'], env=surroundings(),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=HANG)
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
-
-
 @pytest.mark.parametrize('trouble, sentence', [
     (NO_MXNET, 'gluon_dice needs MXNet: pip install "mxnet==1.9.1" "numpy<1.24" ('),
     (NEWER_NUMPY, f'MXNet cannot be imported with NumPy {np.__version__}: install an older one, '
                   'pip install "numpy<1.24" (')])
 def test_what_to_install_is_said_in_one_sentence(trouble, sentence):
-    status, _, said = python(f'{trouble}\nimport gluon_dice')
+    status, _, said = run_python(f'{trouble}\nimport gluon_dice')
     assert status == 1 and said.splitlines()[-1].startswith(f'ImportError: {sentence}'), said
     for module in ('gluon_dice', 'gluon_dice.launch'):
         command = f"sys.argv = ['-m', 'info']\nrunpy.run_module({module!r}, run_name='__main__')"
-        status, printed, said = python(f'{trouble}\n{command}')
+        status, printed, said = run_python(f'{trouble}\n{command}')
         assert (status, printed) == (2, '')
         assert said.startswith(f'gluon_dice: {sentence}') and said.count('\n') == 1, said
 
@@ -167,7 +159,7 @@ def test_what_to_install_is_said_in_one_sentence(trouble, sentence):
 @pytest.mark.parametrize('module', ['soft_dice', 'gluon_dice', 'gluon_dice.launch'])
 def test_version(module):
     run = f"sys.argv = ['', '--version']\nrunpy.run_module({module!r}, run_name='__main__')"
-    assert python(run)[:2] == (0, f'gluon-dice {gluon_dice.__version__}\n')
+    assert run_python(run)[:2] == (0, f'gluon-dice {gluon_dice.__version__}\n')
     assert gluon_dice.__version__ == soft_dice.__version__
 
 
