@@ -162,7 +162,7 @@ def test_whole_powers_of_negative_predictions(monkeypatch, using, instruction_se
     options = DiceOptions(exponent=exponent, activation='none')
     for dtype in ('float32', 'float64'):
         pred = RNG.uniform(0, 1.1, (2, 3, 301)).astype(dtype)
-        pred[:, :, ::10] *= -1  # no more: what cancels in a sum leaves its rounding errors
+        pred[:, :, ::50] *= -1  # no more: what cancels in a sum leaves its rounding errors
         label = RNG.randint(0, 3, (2, 301))
         assert_equals_reference(monkeypatch, (pred, label, None), options)
 

@@ -1,7 +1,6 @@
 // The Dice of a tile, after soft_dice.counts: the counts, and their derivative.
 #pragma once
 
-
 #include "activation-inl.h"
 
 namespace soft_dice {
