@@ -35,7 +35,9 @@ def _add_commands(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]
 def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m caffe_layers')
     add_version(parser)
-    _add_commands(parser.add_subparsers(dest='command', metavar='COMMAND', required=True))
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND')
+    commands.required = True  # Python 3.6 does not take it above
+    _add_commands(commands)
     chosen = parser.parse_args(arguments)
     try:
         return chosen.run(chosen)

@@ -82,7 +82,8 @@ def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m gluon_dice')
     add_version(parser)
-    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND')
+    commands.required = True  # Python 3.6 does not take it above
     each = commands.add_parser('build', help='compile the operator', description=build.__doc__)
     each.add_argument('--force', action='store_true', help='even if it is there')
     each.set_defaults(run=build)
