@@ -61,7 +61,8 @@ class Child:
         """End the process; the next call forks another."""
         if self._process is not None:
             self._connection.close()
-            os.kill(self._process.pid, signal.SIGKILL)
+            if self._process.is_alive():
+                os.kill(self._process.pid, signal.SIGKILL)
             self._process.join()
             self._process = None
 
