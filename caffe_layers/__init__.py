@@ -1,6 +1,12 @@
 """Soft Dice losses as Caffe Python layers."""
-from . import netspec
-from .loss import DiceCELossLayer, SoftDiceLossLayer
-from .metric import DiceScoreLayer
+from soft_dice.version import __version__
 
-__all__ = ['DiceCELossLayer', 'DiceScoreLayer', 'SoftDiceLossLayer', 'netspec']
+from . import framework
+
+if framework.present():
+    from . import netspec
+    from .loss import DiceCELossLayer, SoftDiceLossLayer
+    from .metric import DiceScoreLayer
+
+__all__ = ['DiceCELossLayer', 'DiceScoreLayer', 'SoftDiceLossLayer', '__version__', 'framework',
+           'netspec']

@@ -12,13 +12,13 @@ def reported(method: Callable[..., None]) -> Callable[..., None]:
             method(self, *args)
         except Exception as error:
             if in_caffe_command():
-                print(f'{type(self).__name__}.{method.__name__}: {error}', file=sys.stderr,
-                      flush=True)
+                sys.stderr.write(f'{type(self).__name__}.{method.__name__}: {error}\n')
+                sys.stderr.flush()
             raise
     return reporting
 
 
 def in_caffe_command() -> bool:
-    # Python inside the caffe command never saw a command line.  (Nor did an interactive Python,
-    # where the message then comes twice.)
-    return sys.argv == ['']
+    # Python inside the caffe command never saw a command line: there is no argv (2.7 to 3.6), or []
+    # (3.7) or [''].  (Nor did an interactive Python, where the message then comes twice.)
+    return getattr(sys, 'argv', []) in ([], [''])

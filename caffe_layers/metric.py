@@ -7,7 +7,6 @@ import numpy as np
 from soft_dice.inputs import check_shapes
 from soft_dice.metric_options import MetricOptions
 from soft_dice.metrics import HardCounts, Tally, hard_counts
-from soft_dice.param_str import parse_param_str
 from soft_dice.plan import resolve
 
 from . import params
@@ -68,7 +67,7 @@ class DiceScoreLayer(caffe.Layer):
 
     @reported
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        fields = parse_param_str(self.param_str)
+        fields = params.fields(self.param_str, MetricOptions)
         runs = Runs(check_test_iter(fields.pop('test_iter', None)))
         options = params.of_caffe(MetricOptions.from_dict(fields))
         if len(bottom) != 2:

@@ -4,11 +4,14 @@ from typing import Any, Dict, Optional, Type
 
 from soft_dice.ce_options import DiceCEOptions
 from soft_dice.options import AnyOptions, DiceOptions, Options, require
-
+from soft_dice.param_str import parse_param_str
 
 # The loss layers of this package by the names of their classes, and what their param_str holds.
 LOSSES: Dict[str, Type[Options]] = {'SoftDiceLossLayer': DiceOptions,
                                     'DiceCELossLayer': DiceCEOptions}
+
+# What an empty param_str means.  The command `bundle` writes its --options here, in its copy.
+DEFAULTS: Dict[str, Any] = {}
 
 
 def of_layer(layer: Any) -> Options:
@@ -23,7 +26,21 @@ def read(text: str, options_class: Type[AnyOptions]) -> AnyOptions:
     ------
     ValueError, TypeError : as ``options_class.from_param_str``; an axis that is not Caffe's.
     """
-    return of_caffe(options_class.from_param_str(text))
+    return of_caffe(options_class.from_dict(fields(text, options_class)))
+
+
+def fields(text: str, options_class: Type[Options]) -> Dict[str, Any]:
+    """The options by name in a param_str, on top of those of DEFAULTS that the class has; one that
+    names a preset starts from that alone.
+
+    Raises
+    ------
+    ValueError : as :func:`soft_dice.param_str.parse_param_str`.
+    """
+    given = parse_param_str(text)
+    known = {'preset', *options_class().to_dict()}
+    start = {} if 'preset' in given else DEFAULTS
+    return {**{name: value for name, value in start.items() if name in known}, **given}
 
 
 def write(fields: Dict[str, Any], options_class: Type[Options] = DiceOptions,

@@ -11,6 +11,7 @@ from soft_dice import native as kernels
 from soft_dice.arrays import CannotRun
 from soft_dice.checker import command
 from soft_dice.native.build import BuildError, cached
+from soft_dice.version import add_version
 
 from . import compat, native
 from .checker.target import read
@@ -80,7 +81,9 @@ def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m gluon_dice')
-    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    add_version(parser)
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND')
+    commands.required = True  # Python 3.6 does not take it above
     each = commands.add_parser('build', help='compile the operator', description=build.__doc__)
     each.add_argument('--force', action='store_true', help='even if it is there')
     each.set_defaults(run=build)

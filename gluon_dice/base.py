@@ -11,6 +11,7 @@ from soft_dice.options import Options, require
 from soft_dice.plan import resolve
 
 from . import native
+from .compat import takes_np
 from .counts import blocks_for
 from .layout import Layout
 from .precision import without_amp
@@ -55,6 +56,7 @@ class StagedLoss(Loss):
         super().cast(dtype)
         self._symbol_dtype = arithmetic(dtype)
 
+    @takes_np
     def forward(self, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
         inputs = (pred, label) if pixel_weight is None else (pred, label, pixel_weight)
         of_arrays = isinstance(pred, mx.nd.NDArray)

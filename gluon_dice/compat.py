@@ -2,7 +2,8 @@
 
 docs/versions.md says what was run on which release.
 """
-from typing import Any, List
+import functools
+from typing import Any, Callable, List
 
 import mxnet as mx
 
@@ -10,16 +11,6 @@ import mxnet as mx
 OPERATORS = (
     ('arange_like', '1.6', 'contrib.index_array (since 1.5) serves in its place'),
     ('index_array', '1.5', 'without it a graph needs num_classes, and there is no resize'))
-
-
-def refuse_unsupported(version: str) -> None:
-    """Raises ImportError for an MXNet on which nothing here can work."""
-    if int(version.split('.')[0]) >= 2:
-        raise ImportError('gluon_dice needs MXNet 1.x, for example `pip install mxnet==1.9.1`, as '
-                          f'blocks have no hybrid_forward in 2.x; this is mxnet {version}')
-
-
-refuse_unsupported(mx.__version__)
 
 
 def lacking(contrib: Any = mx.sym.contrib) -> List[str]:
@@ -51,6 +42,35 @@ def arange_like(F: Any, array: Any, axis: int, dtype: str, otherwise: str) -> An
     return F.cast(F.reshape(F.contrib.index_array(F.BlockGrad(line)), shape=(-1,)), dtype)
 
 
-def nd_array(array: mx.nd.NDArray) -> mx.nd.NDArray:
-    """``array`` for the operators of mx.nd, whose results an mx.np array (since 1.6) is not."""
-    return array.as_nd_ndarray() if hasattr(array, 'as_nd_ndarray') else array
+# Arrays and Symbols of mx.np, which MXNet has since 1.6.  The operators of mx.nd and mx.sym refuse
+# them.
+NP = (mx.np.ndarray, mx.sym.np._Symbol) if hasattr(mx, 'np') else ()
+
+
+def nd_array(array: Any) -> Any:
+    """``array`` for the operators of mx.nd and mx.sym; of a list, each of its arrays."""
+    if isinstance(array, (list, tuple)):
+        return [nd_array(each) for each in array]
+    return array.as_nd_ndarray() if isinstance(array, NP) else array
+
+
+def np_is_set() -> bool:
+    """Whether npx.set_np() is in force, so that blocks must give arrays of mx.np."""
+    return bool(NP) and mx.util.is_np_array()
+
+
+def takes_np(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a ``forward`` that is written in mx.nd and mx.sym take mx.np arrays and give one back."""
+    def holds_np(array: Any) -> bool:
+        of_list = isinstance(array, (list, tuple))
+        return any(map(holds_np, array)) if of_list else isinstance(array, NP)
+
+    @functools.wraps(forward)
+    def converting(block: Any, *inputs: Any, **keywords: Any) -> Any:
+        if not holds_np([*inputs, *keywords.values()]):
+            return forward(block, *inputs, **keywords)
+        keywords = {name: nd_array(each) for name, each in keywords.items()}
+        with mx.util.np_array(False):  # else MXNet refuses what blocks inside this one give
+            return forward(block, *map(nd_array, inputs), **keywords).as_np_ndarray()
+
+    return converting

@@ -8,6 +8,7 @@ from mxnet.gluon.loss import Loss
 from soft_dice.inputs import check_shapes
 from soft_dice.options import DiceOptions
 
+from .compat import takes_np
 from .layout import Layout
 from .precision import without_amp
 from .resize import to_pred_size
@@ -93,6 +94,7 @@ class DeepSupervision(Loss):
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.loss!r}, weights={self.weights!r})'
 
+    @takes_np
     def forward(self, preds: Any, label: Any, pixel_weight: Any = None) -> Any:
         if not isinstance(preds, (list, tuple)) or not preds:
             raise TypeError('preds must be a list of predictions, from the finest to the coarsest, '

@@ -18,6 +18,8 @@ import threading
 import time
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from soft_dice.version import add_version
+
 # Such a process is nothing but this import, which returns when all is over.
 SERVICE = ('-c', 'import mxnet')
 POLL = 0.05
@@ -155,6 +157,7 @@ def _seconds(text: str) -> float:
 def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m gluon_dice.launch', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_version(parser)
     parser.add_argument('--workers', type=positive, default=2, help='how many (2)')
     parser.add_argument('--servers', type=positive, default=1, help='how many (1)')
     parser.add_argument('--grace', type=_seconds, default=90.0, metavar='SECONDS',

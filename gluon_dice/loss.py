@@ -13,8 +13,9 @@ class SoftDiceLoss(StagedLoss):
     :class:`soft_dice.DiceOptions` has the general formula and every variant.
 
     Works imperatively, hybridized (``static_alloc``, ``static_shape``), inside another hybridized
-    block, and on Symbols.  float16 is computed in float32.  In a Symbol, whose dtype is not known,
-    arithmetic is float32 unless the loss was told ``cast('float64')``.
+    block, and on Symbols.  Under ``npx.set_np()`` it takes and gives mx.np arrays.  float16 is
+    computed in float32.  In a Symbol, whose dtype is not known, arithmetic is float32 unless the
+    loss was told ``cast('float64')``.
 
     Parameters
     ----------

@@ -8,11 +8,14 @@ from . import compare, weights
 from .arrays import CannotRun
 from .native import commands as native
 from .native.build import BuildError
+from .version import add_version
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m soft_dice')
-    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    add_version(parser)
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND')
+    commands.required = True  # Python 3.6 does not take it above
     each = commands.add_parser('compare', help='every published loss on a pair of arrays',
                                description=compare.__doc__)
     compare.add_arguments(each)

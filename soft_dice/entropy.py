@@ -73,10 +73,9 @@ def sigmoid_entropy(z: Array, t: Array, gamma: float) -> Tuple[Array, EntropyVJP
 
 def log_softmax(z: Array) -> Array:
     """log p over the class axis 1, as exact near p = 1, where it is near 0, as elsewhere."""
-    top = np.expand_dims(z.argmax(axis=1), 1)
-    shifted = z - np.take_along_axis(z, top, 1)
-    others = np.exp(shifted)
-    np.put_along_axis(others, top, 0, 1)
+    top = z.argmax(axis=1)[:, None] == np.arange(z.shape[1])[:, None]
+    shifted = z - z.max(axis=1, keepdims=True)
+    others = np.where(top, 0, np.exp(shifted))
     return shifted - np.log1p(others.sum(axis=1, keepdims=True))
 
 

@@ -93,7 +93,7 @@ def check_label_dtype(options: DiceOptions, dtype: np.dtype, num_classes: int) -
                          f'example int32; got float16, which holds {HALF_EXACT + 1}')
     ignored = options.ignore_label
     with np.errstate(over='ignore'):
-        held = ignored is None or np.array(ignored).astype(np.float16) == ignored
+        held = ignored is None or float(np.array(ignored).astype(np.float16)) == ignored
     if not held:
         raise ValueError(f'label must be made in a dtype that holds ignore_label={ignored}, for '
                          'example int32; got float16, which does not')

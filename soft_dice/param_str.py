@@ -27,6 +27,8 @@ def parse_param_str(text: str) -> Dict[str, Any]:
 def _literal(text: str) -> Any:
     try:
         tree = ast.parse(text.strip(), mode='eval').body
+        if any(isinstance(node, ast.BinOp) for node in ast.walk(tree)):
+            raise ValueError('Python 3.6 adds up numbers in a literal')
         value = ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         raise ValueError(f'param_str must be a JSON object or a Python dict literal, {EXAMPLE}; '

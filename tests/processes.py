@@ -1,5 +1,7 @@
 """What the processes that tests start have around them, and what they measure of themselves."""
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -38,3 +40,10 @@ def processor_time():
     """Seconds of all processes that were started here and have ended, whatever else ran."""
     times = os.times()
     return times.children_user + times.children_system
+
+
+def run_python(code):
+    """Status, output and errors of some code in a Python of its own."""
+    done = subprocess.run([sys.executable, '-c', f'import runpy, sys\n{code}'], env=surroundings(),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=HANG)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()

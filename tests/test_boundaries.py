@@ -7,6 +7,7 @@ from itertools import accumulate
 from pathlib import Path
 
 import pytest
+from processes import run_python
 
 import soft_dice
 
@@ -36,6 +37,28 @@ def test_a_plugin_does_not_import_the_other(plugin, foreign):
 @pytest.mark.parametrize('order', ['caffe_layers, gluon_dice', 'gluon_dice, caffe_layers'])
 def test_both_live_in_one_process(order):
     assert {'mxnet', 'caffe'} <= imported_by(order)
+
+
+WITHOUT_CAFFE = "sys.modules['caffe'] = None\nsys.argv = ['-m', {words}]\n" \
+                "runpy.run_module('caffe_layers', run_name='__main__')"
+
+
+def test_without_caffe(tmp_path):
+    """What needs none works; what needs one says so in a sentence."""
+    refusal = 'this Python cannot import Caffe ('
+    status, _, said = run_python("sys.modules['caffe'] = None\nimport caffe_layers")
+    assert status == 1 and said.splitlines()[-1].startswith(f'ImportError: {refusal}'), said
+    for words in ("'check', '--class', 'a:B'", "'add', 'net.prototxt', '--force'", "'add', '-h'"):
+        status, printed, said = run_python(WITHOUT_CAFFE.format(words=words))
+        name = words.split("'")[1]
+        assert (status, printed) == (2, '') and said.count('\n') == 1, said
+        assert said.startswith(f'caffe_layers {name}: {refusal}'), said
+    status, printed, _ = run_python(WITHOUT_CAFFE.format(words="'--help'"))
+    assert status == 0 and '(needs Caffe)' in printed
+    made = str(tmp_path / 'soft_dice_layer.py')
+    status, printed, said = run_python(
+        WITHOUT_CAFFE.format(words=f"'bundle', '--out', {made!r}"))
+    assert status == 0 and printed.startswith(f'Written: {made}'), said
 
 
 def test_public_names():

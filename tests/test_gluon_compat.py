@@ -8,9 +8,12 @@ from backends import differentiate, family, ndarray, reference
 from cases import CASES
 from cases_ce import CE_CASES
 from mxnet import gluon
+from processes import run_python
 from tolerances import TOLERANCE
 
-from gluon_dice import DiceCELoss, SoftDiceLoss, compat
+import gluon_dice
+import soft_dice
+from gluon_dice import DiceCELoss, SoftDiceLoss, compat, framework
 from soft_dice.gradcheck import relative_error
 
 NAMES = ('defaults', 'sigmoid binary index', 'ignored', 'pixel weights', 'channels last',
@@ -129,9 +132,36 @@ def test_what_is_lacking_is_said():
 
 def test_mxnet_2_is_refused():
     with pytest.raises(ImportError, match=r'needs MXNet 1.x, for example .*; this is mxnet 2.0.0'):
-        compat.refuse_unsupported('2.0.0beta1')
+        framework.refuse_unsupported('2.0.0beta1')
     for version in ('1.5.1', '1.9.1', mx.__version__):
-        compat.refuse_unsupported(version)
+        framework.refuse_unsupported(version)
+
+
+NO_MXNET = "sys.modules['mxnet'] = None"
+# As NumPy 1.24 is, for the MXNet that is really there.
+NEWER_NUMPY = ("import numpy; numpy.__dict__.pop('bool', None); "
+               "getattr(numpy, '__deprecated_attrs__', {}).pop('bool', None)")
+
+
+@pytest.mark.parametrize('trouble, sentence', [
+    (NO_MXNET, 'gluon_dice needs MXNet: pip install "mxnet==1.9.1" "numpy<1.24" ('),
+    (NEWER_NUMPY, f'MXNet cannot be imported with NumPy {np.__version__}: install an older one, '
+                  'pip install "numpy<1.24" (')])
+def test_what_to_install_is_said_in_one_sentence(trouble, sentence):
+    status, _, said = run_python(f'{trouble}\nimport gluon_dice')
+    assert status == 1 and said.splitlines()[-1].startswith(f'ImportError: {sentence}'), said
+    for module in ('gluon_dice', 'gluon_dice.launch'):
+        command = f"sys.argv = ['-m', 'info']\nrunpy.run_module({module!r}, run_name='__main__')"
+        status, printed, said = run_python(f'{trouble}\n{command}')
+        assert (status, printed) == (2, '')
+        assert said.startswith(f'gluon_dice: {sentence}') and said.count('\n') == 1, said
+
+
+@pytest.mark.parametrize('module', ['soft_dice', 'gluon_dice', 'gluon_dice.launch'])
+def test_version(module):
+    run = f"sys.argv = ['', '--version']\nrunpy.run_module({module!r}, run_name='__main__')"
+    assert run_python(run)[:2] == (0, f'gluon-dice {gluon_dice.__version__}\n')
+    assert gluon_dice.__version__ == soft_dice.__version__
 
 
 # --- num_classes where it is not needed -----------------------------------------------------------

@@ -2,17 +2,19 @@
 test-matrix` is the real thing; no test here installs anything.
 """
 import json
+import os
 import subprocess
 import sys
 import textwrap
 
 import mxnet as mx
+import numpy as np
 import pytest
 from processes import surroundings
 
 from benchmarks.pages import row
 from soft_dice.arrays import CannotRun
-from version_matrix import install, plan, report
+from version_matrix import install, one_file, plan, report
 from version_matrix import run as run_module
 from version_matrix.__main__ import main
 from version_matrix.plan import RELEASES, Interpreter, Job, Release
@@ -112,6 +114,30 @@ def test_which_tests_a_job_runs():
         'soft_dice', '-k', f'not {gluon} and not caffe']
     assert f'tests/{plan.CHECKER}' in plan.arguments(Job(own, old, 'gluon'))
     assert f'tests/{plan.CHECKER}' not in plan.arguments(Job(other, old, 'gluon'))
+
+
+def test_the_one_file_is_tried_on_every_python(monkeypatch):
+    """Where the machine has no Python 2.7, on that of Debian."""
+    newer, debian = Interpreter('3.8', '/python3.8'), Interpreter('2.7', '/debian')
+    monkeypatch.setattr(one_file, 'find_pythons', lambda versions: [newer])
+    monkeypatch.setattr(one_file, 'debian_python', lambda: debian)
+    assert one_file.jobs() == [Job(python, plan.NEWEST, 'bundle') for python in (debian, newer)]
+    assert {'2.7', '3.4', '3.6', '3.13'} < {*one_file.ALL_PYTHONS}
+
+
+@pytest.mark.slow
+def test_the_one_file_on_this_python(monkeypatch, tmp_path):
+    """And what a Python says that cannot run it."""
+    folder = os.path.dirname(os.path.dirname(np.__file__))
+    monkeypatch.setattr(install, 'numpy_folder', lambda python: folder)
+    monkeypatch.setattr(install, 'tools_folder', lambda python: folder)
+    job = Job(plan.own_python(), plan.NEWEST, 'bundle')
+    result = one_file.run(job)
+    assert (result.good, result.facts.numpy, result.kind) == (True, np.__version__, 'bundle')
+    (tmp_path / 'python').write_text('#!/bin/sh\necho no such thing >&2\nexit 3\n')
+    (tmp_path / 'python').chmod(0o755)
+    result = one_file.run(job._replace(python=Interpreter('2.7', str(tmp_path / 'python'))))
+    assert result.ended == 'exit status 3: no such thing' and not result.good
 
 
 # --- installing -----------------------------------------------------------------------------------
@@ -230,6 +256,21 @@ def test_a_release_that_is_not_supported_promises_nothing():
     assert report.findings(record(bad)) == []
 
 
+def of_one_file(python, **changes):
+    return Result(python, plan.NEWEST.version, 'bundle', Facts('', numpy='1.16.6'), 947,
+                  seconds=1.0)._replace(**changes)
+
+
+def test_the_one_file_on_a_python():
+    assert report.findings(record(of_one_file('2.7'))) == []
+    bad = record(of_one_file('2.7', passed=946, failed=['loss defaults: error 1']))
+    assert report.findings(bad) == ['the one file, Python 2.7: 1 of 947 rows fail']
+    assert report.findings(record(of_one_file('2.7', passed=0))) == [
+        'the one file, Python 2.7: no row was run']
+    assert '| 2.7 | 1.16.6 | 947 rows pass |' in report.table(record(of_one_file('2.7')))
+    assert 'NumPy 1.16.6' not in report.page(record(of_one_file('2.7')))
+
+
 # --- tables ---------------------------------------------------------------------------------------
 
 def test_table():
@@ -328,7 +369,7 @@ def test_status_2_for_a_file_that_is_none(content, message, tmp_path, capsys):
 def test_status_2_for_a_release_that_is_not_known(capsys):
     assert main(['--only', '1.6.0', '1.2']) == 2
     assert capsys.readouterr().err == ('version_matrix: --only takes 1.3.1, 1.4.1, 1.5.1, 1.6.0, '
-                                       '1.7.0, 1.8.0, 1.9.1, 2.0.0b1; got 1.2\n')
+                                       '1.7.0, 1.8.0, 1.9.1, 2.0.0b1, bundle; got 1.2\n')
 
 
 def test_status_2_where_pip_fails(tmp_path, monkeypatch, capsys):

@@ -13,7 +13,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from soft_dice.arrays import CannotRun
 
-from . import install, plan, report
+from . import install, one_file, plan, report
 from .run import Record, check_sources, run
 
 README = plan.ROOT / 'README.md'
@@ -23,7 +23,7 @@ VERSIONS = plan.ROOT / 'docs' / 'versions.md'
 def main(arguments: Optional[List[str]] = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        record = _load(options.load) if options.load else _measure(_chosen(options.only))
+        record = _load(options.load) if options.load else _measure(*_chosen(options.only))
         if options.json:
             options.json.write_text(json.dumps(record.to_json(), indent=1) + '\n')
         if options.readme:
@@ -38,12 +38,13 @@ def main(arguments: Optional[List[str]] = None) -> int:
     return int(bool(found))
 
 
-def _measure(releases: Tuple[plan.Release, ...]) -> Record:
+def _measure(releases: Tuple[plan.Release, ...], with_one_file: bool) -> Record:
     jobs = plan.jobs(releases)
+    one_file_jobs = one_file.jobs() if with_one_file else []
     pythons = list(dict.fromkeys([plan.own_python(), *(job.python for job in jobs)]))
     results = []
-    with tqdm(total=len(pythons) + len(releases) + len(jobs) + 1, unit='step', dynamic_ncols=True,
-              disable=None) as bar:
+    steps = len(pythons) + len(releases) + len(jobs) + len(one_file_jobs) + 1
+    with tqdm(total=steps, unit='step', dynamic_ncols=True, disable=None) as bar:
         def step(what: str) -> None:
             bar.set_postfix_str(what)
             bar.update()
@@ -58,16 +59,23 @@ def _measure(releases: Tuple[plan.Release, ...]) -> Record:
             step(str(job))
             results.append(run(job))
             bar.write(f'{job}: {report.outcome(results[-1])}, {results[-1].seconds:.0f} s')
+        for job in one_file_jobs:
+            step(str(job))
+            install.install_numpy(job.python)
+            results.append(one_file.run(job))
+            bar.write(f'{job}: {report.outcome(results[-1])}, {results[-1].seconds:.0f} s')
         step('vermin')
         return Record(results, check_sources())
 
 
-def _chosen(names: Optional[List[str]]) -> Tuple[plan.Release, ...]:
-    known = [release.version for release in plan.RELEASES]
+def _chosen(names: Optional[List[str]]) -> Tuple[Tuple[plan.Release, ...], bool]:
+    """The releases of MXNet, and whether the one file is to be tried."""
+    known = [*(release.version for release in plan.RELEASES), 'bundle']
     unknown = sorted(set(names or []) - set(known))
     if unknown:
         raise CannotRun(f'--only takes {", ".join(known)}; got {unknown[0]}')
-    return tuple(each for each in plan.RELEASES if not names or each.version in names)
+    return (tuple(each for each in plan.RELEASES if not names or each.version in names),
+            not names or 'bundle' in names)
 
 
 def _load(path: Path) -> Record:
@@ -83,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m version_matrix', description='Run the tests on every release of MXNet and '
         'every Python there is.  Installs what is missing into .runtime-matrix/ (2 GB).')
-    parser.add_argument('--only', nargs='+', metavar='RELEASE', help='of MXNet, for example 1.5.1')
+    parser.add_argument('--only', nargs='+', metavar='RELEASE', help='of MXNet, for example 1.5.1; '
+                        'bundle is the one file for Caffe')
     parser.add_argument('--readme', action='store_true',
                         help='write the tables into README.md and docs/versions.md')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write what was found')

@@ -4,8 +4,9 @@ with what the tests need.  Nothing is installed anywhere else.
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 from soft_dice.arrays import CannotRun
 
@@ -41,11 +42,47 @@ def install_tools(python: Interpreter) -> bool:
                     ['-r', str(REQUIREMENTS)] + ([] if old else ['-c', str(PINS)]))
 
 
+def numpy_folder(python: Interpreter) -> Path:
+    return FOLDER / f'numpy-python{python.version}'
+
+
+def install_numpy(python: Interpreter) -> bool:
+    """As :func:`install_mxnet`, of the newest NumPy there is for that Python.  A Python without pip
+    is that of Debian 11, for which this one's takes the wheel.
+    """
+    has_pip = subprocess.run([python.command, '-c', 'import pip'], stdin=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL).returncode == 0
+    if has_pip:
+        return _install(python, numpy_folder(python), ['numpy'])
+    own = Interpreter(python.version, sys.executable)
+    return _install(own, numpy_folder(python),
+                    ['--python-version', '2.7', '--implementation', 'cp', '--abi', 'cp27mu',
+                     '--platform', 'manylinux1_x86_64', '--only-binary=:all:', 'numpy'])
+
+
+def unpack_debian(packages: Sequence[str], folder: Path) -> None:
+    """Packages of Debian 11, verified by apt, without what they depend on.
+
+    Raises
+    ------
+    CannotRun : they cannot be had.
+    """
+    done = subprocess.run([sys.executable, str(Path(__file__).parent / 'unpack_debian.py'),
+                           str(folder), *packages], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if done.returncode:
+        raise CannotRun(done.stderr.decode(errors='replace').strip().splitlines()[-1])
+
+
 def environment(python: Interpreter, release: Release) -> Dict[str, str]:
     """In which that Python imports that MXNet."""
-    path = [ROOT, mxnet_folder(release), tools_folder(python)]
-    return {**_clean(), 'PYTHONPATH': os.pathsep.join(map(str, path)),
+    return {**environment_with(ROOT, mxnet_folder(release), tools_folder(python)),
             'TEST_WITHOUT_CAFFE': '1', 'SOFT_DICE_CACHE': str(FOLDER / 'cache')}
+
+
+def environment_with(*path: Path) -> Dict[str, str]:
+    """In which Python imports from these folders."""
+    return {**_clean(), 'PYTHONPATH': os.pathsep.join(map(str, path))}
 
 
 def _clean() -> Dict[str, str]:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Pattern, Tuple
+from typing import Dict, List, NamedTuple, Optional, Pattern, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ('3.7', '3.8', '3.9', '3.10', '3.11')
@@ -30,6 +30,7 @@ class Release(NamedTuple):
     supported : all tests must pass.
     operator : the kernels must be usable as an external operator.
     amp : its amp can be tried on a CPU; before 1.9 it fails there by itself.
+    np : it has mx.np, as since 1.6.
     """
 
     version: str
@@ -37,11 +38,14 @@ class Release(NamedTuple):
     supported: bool = True
     operator: bool = False
     amp: bool = False
+    np: bool = True
 
 
-RELEASES = (Release('1.3.1', '1.3.1', supported=False), Release('1.4.1', '1.4.1', supported=False),
-            Release('1.5.1', '1.5.1'), Release('1.6.0', '1.6.0'), Release('1.7.0', '1.7.0.post2'),
-            Release('1.8.0', '1.8.0.post0'), Release('1.9.1', '1.9.1', operator=True, amp=True),
+RELEASES = (Release('1.3.1', '1.3.1', supported=False, np=False),
+            Release('1.4.1', '1.4.1', supported=False, np=False),
+            Release('1.5.1', '1.5.1', np=False), Release('1.6.0', '1.6.0'),
+            Release('1.7.0', '1.7.0.post2'), Release('1.8.0', '1.8.0.post0'),
+            Release('1.9.1', '1.9.1', operator=True, amp=True),
             Release('2.0.0b1', '2.0.0b1', supported=False))
 NEWEST = [release for release in RELEASES if release.supported][-1]
 
@@ -54,7 +58,7 @@ class Interpreter(NamedTuple):
 class Job(NamedTuple):
     """Tests to run.
 
-    kind : 'gluon' or 'core'.
+    kind : 'gluon', 'core' or 'bundle', the one file without any MXNet.
     """
 
     python: Interpreter
@@ -62,6 +66,8 @@ class Job(NamedTuple):
     kind: str
 
     def __str__(self) -> str:
+        if self.kind == 'bundle':
+            return f'the one file, Python {self.python.version}'
         return f'MXNet {self.release.version}, Python {self.python.version}, {self.kind} tests'
 
 
@@ -77,18 +83,18 @@ def machine_python() -> Optional[Interpreter]:
     return Interpreter(found[0], str(command)) if found else None
 
 
-def find_pythons() -> List[Interpreter]:
-    """Those of PYTHONS that are there: this one, the machine's, in PATH, or installed by pyenv."""
+def find_pythons(versions: Sequence[str] = PYTHONS) -> List[Interpreter]:
+    """Those that are there: this one, the machine's, in PATH, or installed by pyenv."""
     found = {each.version: each for each in (machine_python(), own_python()) if each is not None}
     pyenv = os.environ.get('PYENV_ROOT', os.path.expanduser('~/.pyenv'))
-    for version in PYTHONS:
+    for version in versions:
         in_path = shutil.which(f'python{version}')
         commands = [in_path] * (in_path is not None)
         commands += sorted(glob.glob(f'{pyenv}/versions/{version}.*/bin/python{version}'))
         for command in commands:
             if version not in found and _is(version, str(command)):
                 found[version] = Interpreter(version, str(command))
-    return [found[version] for version in PYTHONS if version in found]
+    return [found[version] for version in versions if version in found]
 
 
 def _is(version: str, command: str) -> bool:
@@ -135,6 +141,8 @@ def arguments(job: Job) -> List[str]:
     chosen = f'({gluon}) and not caffe' if job.kind == 'gluon' else f'not ({gluon}) and not caffe'
     if job.kind == 'gluon' and not job.release.operator:
         chosen += ' and not native and not kernels and not long_run'  # ids, or files
+    if job.kind == 'gluon' and not job.release.np:
+        chosen += ' and not test_gluon_np'
     if job.kind == 'gluon' and not job.release.amp:
         chosen += ' and not under_amp'
     return [*(f'tests/{name}' for name in files),

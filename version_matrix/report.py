@@ -18,6 +18,9 @@ def findings(record: Record) -> List[str]:
     for each in record.results:
         release = _release(each)
         where = f'MXNet {each.release}, Python {each.python}'
+        if each.kind == 'bundle':
+            found += [f'the one file, Python {each.python}: {outcome(each)}'] * (not each.good)
+            continue
         if not release.supported:
             continue
         if each.facts.error:
@@ -53,9 +56,10 @@ def outcome(result: Result) -> str:
         return 'does not import'
     if result.ended:
         return result.ended
+    what = 'rows' if result.kind == 'bundle' else 'tests'
     if result.failed:
-        return f'{len(result.failed)} of {result.tests} tests fail'
-    return f'{result.passed} tests pass' if result.passed else 'no test was run'
+        return f'{len(result.failed)} of {result.tests} {what} fail'
+    return f'{result.passed} {what} pass' if result.passed else f'no {what[:-1]} was run'
 
 
 def lacks(facts_of: Sequence[Result]) -> str:
@@ -89,11 +93,20 @@ def table(record: Record) -> str:
         kernels = not any(each.facts.error or each.facts.operator for each in of_release)
         lines.append(row([name, *(_cell(of_release, python) for python in pythons),
                           'yes' if kernels else 'no', lacks(of_release)]))
-    return '\n'.join(lines + _python_rows(record))
+    return '\n'.join((lines if gluon else []) + _python_rows(record) + _one_file_rows(record))
+
+
+def _one_file_rows(record: Record) -> List[str]:
+    results = [each for each in record.results if each.kind == 'bundle']
+    if not results:
+        return []
+    return ['', row(['Python', 'NumPy', 'the one file, `soft_dice_layer.py`']), row(['---'] * 3),
+            *(row([each.python, each.facts.numpy, outcome(each)]) for each in results)]
 
 
 def _python_rows(record: Record) -> List[str]:
-    newest = [each for each in record.results if each.release == NEWEST.version]
+    newest = [each for each in record.results
+              if each.release == NEWEST.version and each.kind != 'bundle']
     if not newest:
         return []
     static = record.static[0] if record.static else 'vermin finds nothing that it lacks'
@@ -115,10 +128,11 @@ def page(record: Record) -> str:
     """For docs/versions.md: the table, then what failed and what was left out."""
     numpy: Dict[str, List[str]] = {}
     for each in record.results:
-        if each.facts.numpy and each.python not in numpy.setdefault(each.facts.numpy, []):
-            numpy[each.facts.numpy].append(each.python)
+        pythons = numpy.setdefault(each.facts.numpy, [])
+        if each.kind != 'bundle' and each.python not in pythons:
+            pythons.append(each.python)
     versions = '; '.join(f'NumPy {version} on Python {", ".join(pythons)}'
-                         for version, pythons in numpy.items())
+                         for version, pythons in numpy.items() if version and pythons)
     parts = [table(record), versions + '.']
     parts += [_failures(each) for each in record.results
               if each.failed and each.python == own_python().version]

@@ -61,7 +61,7 @@ class Child:
         """End the process; the next call forks another."""
         if self._process is not None:
             self._connection.close()
-            self._process.kill()
+            os.kill(self._process.pid, signal.SIGKILL)
             self._process.join()
             self._process = None
 

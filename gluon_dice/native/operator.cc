@@ -200,8 +200,8 @@ struct Operand {
 };
 
 /* The operands must outlive it. */
-soft_dice_batch batch_of(const Attributes &attributes, const Settings &settings,
-                         const MXTensor &pred, const std::vector<Operand> &operands) {
+soft_dice_batch batch_of(const Attributes &attributes, const MXTensor &pred,
+                         const std::vector<Operand> &operands) {
   const Shape shape(pred.shape.begin(), pred.shape.end());
   const int axis = class_axis(attributes, shape);
   soft_dice_batch batch{};
@@ -214,17 +214,20 @@ soft_dice_batch batch_of(const Attributes &attributes, const Settings &settings,
   batch.pred_type = operands[0].type;
   batch.label = operands[1].data;
   batch.label_type = operands[1].type;
-  const size_t pixels = batch.samples * batch.outer * batch.inner, weights = settings.weights.size();
-  if (operands[1].size != (settings.dense_label ? pixels * batch.classes : pixels) ||
-      (operands.size() > 2 && operands[2].size != pixels) ||
-      (weights && weights != static_cast<size_t>(batch.classes))) {  // and Python was not asked
-    refuse("label and pixel_weight must have a shape; to MXNet a single number has none");
-  }
   if (operands.size() > 2) {
     batch.weight = operands[2].data;
     batch.weight_type = operands[2].type;
   }
   return batch;
+}
+
+/* Whether the operands are as large as they must be; of a single number MXNet does not ask. */
+bool fit(const soft_dice_batch &batch, const Settings &settings,
+         const std::vector<Operand> &operands) {
+  const size_t pixels = batch.samples * batch.outer * batch.inner, weights = settings.weights.size();
+  return operands[1].size == (settings.dense_label ? pixels * batch.classes : pixels) &&
+         (operands.size() < 3 || operands[2].size == pixels) &&
+         (!weights || weights == static_cast<size_t>(batch.classes));
 }
 
 std::vector<Operand> operands_of(const Attributes &attributes, const std::vector<MXTensor> &inputs,
@@ -246,6 +249,10 @@ void prefer_huge_pages(void *data, size_t bytes) {
   const uintptr_t first = (begin + huge - 1) / huge * huge, last = (begin + bytes) / huge * huge;
   if (first < last) madvise(reinterpret_cast<void *>(first), last - first, MADV_HUGEPAGE);
 #endif
+}
+
+void fill_with_nan(const MXTensor &tensor) {
+  std::memset(tensor.data_ptr, 0xff, bytes_of(tensor));  // which is one in every floating type
 }
 
 /* ---- what MXNet calls ---- */
@@ -294,7 +301,10 @@ MXReturnValue forward(const Attributes &attributes, std::vector<MXTensor> *input
   return guarded([&] {
     const Settings settings = settings_of(attributes);
     const auto operands = operands_of(attributes, *inputs, 0);
-    const soft_dice_batch batch = batch_of(attributes, settings, inputs->at(0), operands);
+    const soft_dice_batch batch = batch_of(attributes, inputs->at(0), operands);
+    if (!fit(batch, settings, operands)) {
+      refuse("label and pixel_weight must have a shape; to MXNet a single number has none");
+    }
     const size_t size = batch.samples * batch.classes;
     std::vector<double> counts(3 * size), entropy(2 * batch.samples);
     char message[512] = "the kernels have no memory";
@@ -319,7 +329,11 @@ MXReturnValue backward(const Attributes &attributes, std::vector<MXTensor> *inpu
     const Settings settings = settings_of(attributes);
     const size_t derivatives = outputs_of(attributes);
     const auto operands = operands_of(attributes, *inputs, derivatives);
-    const soft_dice_batch batch = batch_of(attributes, settings, inputs->at(derivatives), operands);
+    const soft_dice_batch batch = batch_of(attributes, inputs->at(derivatives), operands);
+    if (!fit(batch, settings, operands)) {
+      /* The forward has said so.  MXNet would lay a second error on whatever it computes next. */
+      return fill_with_nan(outputs->at(0));
+    }
     const size_t size = batch.samples * batch.classes;
     std::vector<double> d_counts(2 * size);
     for (size_t i = 0; i < 2; ++i) {

@@ -8,6 +8,7 @@ from soft_dice.options import Options
 from soft_dice.plan import Plan, resolve
 
 from ..base import StagedLoss
+from ..compat import takes_np
 from ..stage_two import joined, loss_of, parted
 from .shares import Arrays, Share, dtype_of, same, shares_of
 
@@ -61,6 +62,7 @@ class DataParallelLoss(gluon.Block):
             self.stage_one = StageOneOnly(loss)
             self.stage_two = StageTwoOnly(loss)
 
+    @takes_np
     def forward(self, preds: Arrays, labels: Arrays, pixel_weights: Optional[Arrays] = None) -> Any:
         shares = shares_of(preds, labels, pixel_weights)
         if not shares:

@@ -9,6 +9,7 @@ from mxnet import gluon
 from soft_dice.plan import Plan, resolve
 
 from ..base import StagedLoss
+from ..compat import takes_np
 from ..stage_two import number_of_sums
 from .devices import DataParallelLoss
 from .shares import dtype_of, nothing, shares_of
@@ -104,6 +105,7 @@ class DistributedLoss(gluon.Block):
     def _plan(self) -> Plan:
         return resolve(self.local.options, self._num_classes)
 
+    @takes_np
     def forward(self, preds: Any, labels: Any, pixel_weights: Any = None) -> Any:
         if not isinstance(preds, (list, tuple)):
             preds, labels = [preds], [labels]

@@ -6,6 +6,7 @@ import numpy as np
 from mxnet import gluon
 
 from ..base import arithmetic
+from ..compat import np_is_set
 
 Arrays = Sequence[Optional[mx.nd.NDArray]]
 
@@ -62,7 +63,8 @@ def nothing() -> mx.nd.NDArray:
     """A zero without a gradient that ``backward()`` can be called on."""
     zero = mx.nd.zeros((1,))
     zero.attach_grad()
-    return zero * 1
+    nothing = zero * 1
+    return nothing.as_np_ndarray() if np_is_set() else nothing
 
 
 def zero_gradients(params: gluon.ParameterDict, device: Optional[mx.Context] = None) -> None:

@@ -2,6 +2,7 @@
 """
 import base64
 import contextlib
+import copy
 import html as markup
 import io
 import json
@@ -145,7 +146,7 @@ def _png(evidence: Evidence, title: str) -> bytes:
 
 
 def _colours(pyplot: Any) -> Any:
-    colours = pyplot.get_cmap('RdBu_r').copy()
+    colours = copy.copy(pyplot.get_cmap('RdBu_r'))
     colours.set_bad('black')
     return colours
 

@@ -1,8 +1,6 @@
 // The Dice of a tile, after soft_dice.counts: the counts, and their derivative.
 #pragma once
 
-#include <cmath>
-
 #include "activation-inl.h"
 
 namespace soft_dice {
@@ -27,18 +25,15 @@ template <class T> struct CountSlopes {
 // The exponent k of a routine, where it is known when that is compiled.
 enum Exponent { ANY_EXPONENT = 0, ONE = 1, TWO = 2 };
 
-// p^(k-1).
+// p^(k-1).  A whole power is a product, also of a negative p; only p >= 0 has others.
 template <Exponent K, class T> SOFT_DICE_INLINE Vec<T> power_below(Vec<T> p, T k) {
   if (K == ONE) return splat<T>(1);
   if (K == TWO) return p;
-  const int whole = k < 64 ? static_cast<int>(k) : 0;
-  if (static_cast<T>(whole) != k) {
-    const Vec<T> size = power<T>(absolute(p), k - 1);
-    if (k / 2 != std::floor(k / 2)) return size;
-    return p < 0 ? -size : size;  // k - 1 is odd
-  }
-  Vec<T> product = p;  // of a negative p too
-  for (int i = 2; i < whole; ++i) product *= p;
+  const int64_t whole = k < T(int64_t{1} << 62) ? static_cast<int64_t>(k) : 0;
+  if (static_cast<T>(whole) != k) return power<T>(p, k - 1);
+  Vec<T> product = splat<T>(1), square = p;  // of the powers of two in k - 1
+  for (int64_t rest = whole - 1; rest; rest /= 2, square *= square)
+    if (rest % 2) product *= square;
   return product;
 }
 
