@@ -198,8 +198,10 @@ def test_bad_param_str(param_str, error, message):
 @pytest.mark.parametrize('shapes, message', [
     ({'pred': (2, 4, 9, 8)}, 'takes the bottoms prediction, label'),
     ({'pred': (2, 4, 9, 8), 'label': (2, 1, 9, 8), 'w': (2, 1, 9, 8), 'x': (1,)}, 'got 4'),
+    ({'pred': (2, 4, 9, 8), 'label': (2, 1, 9, 7)}, 'label must have one value per pixel'),
+    ({'pred': (2, 4, 9, 8), 'label': (2, 1, 9, 8), 'w': (2, 1, 9, 7)}, 'pixel_weight must have'),
 ])
-def test_bad_bottoms(shapes, message):
+def test_bad_bottoms(shapes, message):  # which the making of a net refuses
     with pytest.raises(ValueError, match=message):
         make_net(loss_prototxt(shapes))
 
