@@ -56,8 +56,8 @@ TABLE: Tuple[Row, ...] = (
         ('tests/test_caffe.py', 'tests/test_dice_ce_caffe.py', BACKENDS + 'test_caffe*', REFUSALS,
          'tests/test_resize.py', 'tests/test_metric_caffe.py')),
     Row(('soft_dice/native/*.cpp', 'soft_dice/native/*.h'),
-        ('tests/test_native.py', 'tests/test_native_entropy.py', BACKENDS + 'test_kernels*',
-         REFUSALS, OPERATOR)),
+        ('tests/test_native.py', 'tests/test_native_entropy.py', *LOSS, 'tests/test_inputs.py',
+         BACKENDS + 'test_kernels*', REFUSALS, OPERATOR)),
     Row(('gluon_dice/native/operator.cc',),
         ('tests/test_gluon_native.py', 'tests/test_gluon_native_entropy.py', OPERATOR,
          FLOAT32_GRAPHS, REFUSALS)))

@@ -217,6 +217,19 @@ def test_nan_at_an_ignored_pixel_has_no_effect(activation):
     np.testing.assert_array_equal(vjp(1.0), expected_vjp(1.0))
 
 
+def test_nan_where_a_dense_label_is_ignored_has_no_effect():
+    whole = np.tile(P, 64)  # as many pixels as whole vectors of the kernels hold
+    label = np.array(whole > 0.4, dtype=float)
+    pred = whole.copy()
+    for c in range(3):  # each at a pixel of its own, which counts for the others
+        label[0, c, c], pred[0, c, c] = 255, np.nan
+    options = DiceOptions(ignore_label=255, activation='none', sparse_label=False)
+    loss, vjp = soft_dice_loss_vjp(pred, label, options)
+    expected, expected_vjp = soft_dice_loss_vjp(whole, label, options)
+    assert_value(loss, expected)
+    np.testing.assert_array_equal(vjp(1.0), expected_vjp(1.0))
+
+
 def test_sum_of_softmax_gradients_over_classes_is_zero():
     """Softmax does not change when a constant is added to all logits of a pixel."""
     _, vjp = soft_dice_loss_vjp(P, LABEL, DiceOptions(exponent=2))
