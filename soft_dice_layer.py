@@ -1337,11 +1337,6 @@ class Plan(_named_tuple('Plan', ['dice', 'ce', 'num_classes', 'counted', 'smooth
     __slots__ = ()
 
     @property
-    def options(self):
-        """What was resolved."""
-        return self.ce or self.dice
-
-    @property
     def scores(self):
         """How many scores a sample has: K, or 1 where classes are pooled; C must be known."""
         return 1 if self.dice.pool_classes else len(self.counted)

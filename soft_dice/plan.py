@@ -34,11 +34,6 @@ class Plan(NamedTuple):
     fixed_weights: Optional[Tuple[float, ...]]
 
     @property
-    def options(self) -> Options:
-        """What was resolved."""
-        return self.ce or self.dice
-
-    @property
     def scores(self) -> int:
         """How many scores a sample has: K, or 1 where classes are pooled; C must be known."""
         return 1 if self.dice.pool_classes else len(self.counted)

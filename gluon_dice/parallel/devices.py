@@ -99,7 +99,7 @@ class StageTwoOnly(gluon.HybridBlock):
 
     def __init__(self, loss: StagedLoss) -> None:
         super().__init__()
-        self._options, self._weight = loss.options, loss._weight
+        self._weight = loss._weight
         self._plan: Optional[Plan] = None
 
     def forward(self, sums: Any, plan: Plan) -> Any:
