@@ -50,9 +50,9 @@ def main(epochs: int = 6, train: int = 256, test: int = 64) -> float:
     devices = [mx.cpu(0), mx.cpu(1)]
     net = network()
     net.initialize(mx.init.Xavier(), ctx=devices)
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize()
     loss = DiceCELoss()
-    loss.hybridize(static_alloc=True, static_shape=True)
+    loss.hybridize()
     trainer = gluon.Trainer(net.collect_params(), 'adam', {'learning_rate': 0.005})
     loader, held_out = batches(train, 1, True), batches(test, 2, False)
     scores: Dict[str, float] = {}

@@ -22,9 +22,9 @@ def main(steps: int = 25, batch: int = 8) -> float:
     np.random.seed(1)
     net = network()
     net.initialize(mx.init.Xavier())
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize()
     loss = DistributedLoss(SoftDiceLoss(batch_dice=True), kvstore, timeout=60)
-    loss.hybridize(static_alloc=True, static_shape=True)
+    loss.hybridize()
     trainer = gluon.Trainer(net.collect_params(), 'adam', {'learning_rate': 0.005},
                             kvstore=kvstore, update_on_kvstore=False)
     image, label = (mx.nd.array(each[kvstore.rank::kvstore.num_workers], dtype='float32')

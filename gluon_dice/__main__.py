@@ -16,6 +16,7 @@ from soft_dice.version import add_version
 from . import compat, native
 from .checker.target import read
 from .gradcheck import LABEL_KINDS, example_of, full_report
+from .stage_one import Custom, Kernels, Operators, choose
 
 
 def build(arguments: argparse.Namespace) -> int:
@@ -24,20 +25,23 @@ def build(arguments: argparse.Namespace) -> int:
     return 0
 
 
+IN_USE = {Kernels: 'the operator over the kernels', Operators: 'F operators',
+          Custom: 'a Custom operator over {}'}
+
+
 def info(arguments: argparse.Namespace) -> int:
     """Say what computes the sums over pixels and why; status 1 where it is not the kernels."""
-    requested = kernels.requested()
-    reason = f'{kernels.VARIABLE}=0' if requested is False else native.unavailable()
-    print(f'mxnet     {mx.__version__}, {mx.context.num_gpus()} GPUs')
+    used, over = choose(), kernels.status()
+    print(f'mxnet     {mx.__version__}, {compat.gpus()} GPUs')
     for sentence in compat.lacking():
         print(f'lacks     {sentence}')
-    print(f'in use    {"F operators" if reason else "the operator over the kernels"}')
-    print(f'because   {reason or kernels.status().reason}')
+    print(f'in use    {IN_USE[used.kind].format("the kernels" if over.in_use else "NumPy")}')
+    print(f'because   {used.reason or over.reason}')
     try:
         print(f'operator  {cached(native.recipe())}')
     except BuildError:  # the reason says so already
         pass
-    return 1 if reason and requested is not False else 0
+    return int(not over.in_use and kernels.requested() is not False)
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -103,7 +107,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (CannotRun, ValueError) as error:
+    except (CannotRun, RuntimeError, ValueError) as error:
         print(f'gluon_dice {chosen.command}: {error}', file=sys.stderr)
         return 2
 

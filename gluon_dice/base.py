@@ -10,12 +10,12 @@ from soft_dice.inputs import check_label_dtype, check_shapes
 from soft_dice.options import Options, require
 from soft_dice.plan import resolve
 
-from . import native
+from . import custom
 from .compat import takes_np
 from .counts import blocks_for
 from .layout import Layout
 from .precision import without_amp
-from .stage_one import Call, Kernels, Operators, StageOne
+from .stage_one import Call, Custom, Kernels, Operators, StageOne, choose
 from .stage_two import loss_of
 
 
@@ -81,8 +81,12 @@ class StagedLoss(Loss):
                     layout=Layout(dice.axis % pred.ndim, batch_axis, pred.ndim),
                     dtype=dtype, cast=np.dtype(pred.dtype) != dtype,
                     resized=shape != pred.shape, weighted=pixel_weight is not None)
-        if native.wanted(pred):
+        kind = choose(pred).kind
+        if kind is Kernels:
             return Kernels(call, arrays=True)
+        if kind is Custom:
+            custom.refuse_values(label, pixel_weight, dice, batch_axis, classes)
+            return Custom(call)
         pixels = int(np.prod(shape)) // (classes * pred.shape[batch_axis])
         return Operators(call, blocks=blocks_for(pixels))
 
@@ -92,8 +96,11 @@ class StagedLoss(Loss):
         call = Call(plan=resolve(self.options, self._num_classes),
                     layout=Layout(dice.axis, self._batch_axis), dtype=self._symbol_dtype, cast=True,
                     resized=dice.resize is not None, weighted=pixel_weight is not None)
-        if native.wanted(pred):
+        kind = choose(pred).kind
+        if kind is Kernels:
             return Kernels(call, arrays=False)
+        if kind is Custom:
+            return Custom(call)
         return Operators(call, blocks=0)
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, pixel_weight: Any = None) -> Any:

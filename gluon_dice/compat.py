@@ -3,37 +3,41 @@
 docs/versions.md says what was run on which release.
 """
 import functools
+import re
 from typing import Any, Callable, List
 
 import mxnet as mx
 
-# Where an operator is looked for, since which release it is there, and what is without it.
-OPERATORS = (
-    ('arange_like', '1.6', 'contrib.index_array (since 1.5) serves in its place'),
-    ('index_array', '1.5', 'without it a graph needs num_classes, and there is no resize'))
+RELEASE = tuple(int(re.match('[0-9]*', each).group() or 0)  # type: ignore[union-attr]
+                for each in mx.__version__.split('.')[:2])
 
 
 def lacking(contrib: Any = mx.sym.contrib) -> List[str]:
     """A sentence for each operator that is not there, which begins with its name."""
-    return [f'contrib.{name} (since {since}): {instead}'
-            for name, since, instead in OPERATORS if not hasattr(contrib, name)]
+    sentences = (
+        ('arange_like', 'since 1.6', 'contrib.index_array serves in its place'),
+        ('index_array', 'since 1.5', 'Python counts the pixels, in a Custom operator'))
+    return [f'contrib.{name} ({since}): {instead}'
+            for name, since, instead in sentences if not hasattr(contrib, name)]
 
 
-def arange_like(F: Any, array: Any, axis: int, dtype: str, otherwise: str) -> Any:
+def has_operators() -> bool:
+    """Whether MXNet has the operators that stage 1 in its operators needs; since 1.5."""
+    return hasattr(mx.sym.contrib, 'index_array')
+
+
+def gpus() -> int:
+    """How many GPUs MXNet sees; 0 before 1.3, which does not say."""
+    return getattr(mx.context, 'num_gpus', int)()
+
+
+def arange_like(F: Any, array: Any, axis: int, dtype: str) -> Any:
     """0, 1, 2, ... along an axis of ``array``, of that axis' length; axis >= 0.
 
     dtype : that of ``array``.
-    otherwise : what cannot be done without, and what the user can do about it.
-
-    Raises
-    ------
-    RuntimeError : this MXNet has no operator for it.
     """
     if hasattr(F.contrib, 'arange_like'):
         return F.contrib.arange_like(array, axis=axis)
-    if not hasattr(F.contrib, 'index_array'):
-        raise RuntimeError(f'mxnet {mx.__version__} has neither contrib.arange_like (since 1.6) '
-                           f'nor contrib.index_array (since 1.5), without which {otherwise}')
     for each in range(axis):
         array = F.slice_axis(array, axis=each, begin=0, end=1)
     first = F.swapaxes(array, dim1=0, dim2=axis) if axis else array

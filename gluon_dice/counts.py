@@ -181,9 +181,7 @@ def _index_label(F: Any, z: Any, label: Any, options: DiceOptions, num_classes: 
 
 def _classes(F: Any, z: Any, dtype: str) -> Tuple[Any, Any]:
     """The label of each class, (C,): 0 .. C - 1, but 1 for one channel; and whether it is one."""
-    classes = arange_like(F, z, 2, dtype,
-                          'a graph cannot count the classes of a prediction: give their number, '
-                          'for example SoftDiceLoss(num_classes=4)')
+    classes = arange_like(F, z, 2, dtype)
     one_channel = F.max(classes, axis=0) == 0
     return F.broadcast_add(classes, one_channel), one_channel
 

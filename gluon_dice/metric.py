@@ -11,7 +11,7 @@ from soft_dice.options import DiceOptions
 from soft_dice.plan import resolve
 
 from .compat import nd_array
-from .native import CPU
+from .memory import on_cpu
 
 
 @mx.metric.register
@@ -182,7 +182,7 @@ def decide(pred: mx.nd.NDArray, axis: int) -> mx.nd.NDArray:
 
 
 def _on_gpu(array: Any) -> bool:
-    return isinstance(array, mx.nd.NDArray) and array.context.device_type not in CPU
+    return isinstance(array, mx.nd.NDArray) and not on_cpu(array)
 
 
 def _listed(arrays: Any) -> Any:

@@ -148,8 +148,7 @@ def _lines(F: Any, array: Any, layout: Layout) -> List[Any]:
     for axis in (layout.axis, layout.batch_axis):
         array = F.slice_axis(array, axis=axis, begin=0, end=1)
     array = _space_first(F, F.cast(array, 'float64'), layout)
-    needed = 'sizes cannot be compared, as resize and DeepSupervision do: use MXNet 1.5 or newer'
-    return [arange_like(F, array, axis, 'float64', needed) for axis in range(_space_axes(layout))]
+    return [arange_like(F, array, axis, 'float64') for axis in range(_space_axes(layout))]
 
 
 def _interpolation(F: Any, source: Any, target: Any) -> Any:

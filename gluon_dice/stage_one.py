@@ -5,12 +5,13 @@ compared by value, so that a cached graph serves as long as the object is the sa
 object gives the sums; stage 3 is its derivative, which autograd takes.
 """
 import dataclasses
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple, Type
 
+from soft_dice import native as kernels
 from soft_dice.plan import Plan
 from soft_dice.sums import Sums
 
-from . import native
+from . import compat, custom, native
 from .counts import count, prepare
 from .entropy import count_both, terms
 from .layout import Layout
@@ -112,6 +113,46 @@ class Kernels(StageOne):
             pred = native.own(F, pred, self.call.dtype)
         sums = native.count(F, pred, label, pixel_weight, self.call.plan, layout, self.arrays)
         return self._finish(F, pred, sums)
+
+
+@dataclasses.dataclass(frozen=True)
+class Custom(StageOne):
+    """Stage 1 in the Custom operator, over the kernels or NumPy."""
+
+    def __call__(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any] = None) -> Sums:
+        plan, layout = self.call.plan, self.call.layout
+        if self.call.cast:
+            pred = F.cast(pred, self.call.dtype)
+        return custom.count(F, pred, label, pixel_weight, plan, layout.batch_axis)
+
+
+class Choice(NamedTuple):
+    """What computes stage 1, and why not what would be better."""
+
+    kind: Type[StageOne]
+    reason: str
+
+
+def choose(pred: Any = None) -> Choice:
+    """What computes stage 1 of ``pred``, an NDArray or a Symbol; of None, on the CPU.
+
+    Raises
+    ------
+    RuntimeError : SOFT_DICE_NATIVE=1, and the kernels cannot be used.
+    ValueError : SOFT_DICE_NATIVE is neither 0 nor 1.
+    """
+    requested = kernels.requested()
+    otherwise = Operators if compat.has_operators() else Custom
+    if requested is False:
+        return Choice(otherwise, f'{kernels.VARIABLE}=0')
+    library, reason = kernels.load()
+    reason = ('' if pred is None else native.elsewhere(pred)) or ('' if library else reason)
+    if reason and requested:
+        raise RuntimeError(f'{kernels.VARIABLE}=1, but the kernels cannot be used: {reason}')
+    if reason:
+        return Choice(otherwise, reason)
+    unavailable = native.unavailable()
+    return Choice(Custom if unavailable else Kernels, unavailable)
 
 
 def nan_where_bad(F: Any, sums: Sums, valid: Any) -> Sums:

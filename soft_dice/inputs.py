@@ -186,11 +186,24 @@ def _check_pred_shape(shape: Shape, axis: int, batch_axis: int) -> None:
 
 def check_label(label: np.ndarray, num_classes: int, options: DiceOptions, sample: int) -> None:
     """Refuse bad values in the label (1, ...) of one sample of a larger batch."""
+    check_values(label, None, num_classes, options, sample)
+
+
+def check_values(label: np.ndarray, pixel_weight: Optional[np.ndarray], num_classes: int,
+                 options: DiceOptions, first_sample: int = 0) -> None:
+    """Refuse bad values in a label and pixel weights (N, ...), as :func:`prepare` does.
+
+    Raises
+    ------
+    ValueError
+    """
     label = _numeric('label', label)
     if options.sparse_label:
-        _check_index(label.reshape(1, -1), num_classes, options.ignore_label, sample)
+        _check_index(label.reshape(len(label), -1), num_classes, options.ignore_label, first_sample)
     else:
-        _check_dense(_flatten(label, options.axis), options.ignore_label, sample)
+        _check_dense(_flatten(label, options.axis), options.ignore_label, first_sample)
+    if pixel_weight is not None:
+        _pixel_weight(pixel_weight.reshape(len(pixel_weight), -1))
 
 
 def restore(flat: np.ndarray, shape: Shape, axis: int) -> np.ndarray:

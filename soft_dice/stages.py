@@ -35,6 +35,12 @@ def count(batch: Batch, plan: Plan) -> Tuple[Sums, SumsVJP]:
     return sums, vjp
 
 
+def sums_vjp(batch: Batch, plan: Plan) -> SumsVJP:
+    """Stage 3 alone, of a batch that :func:`count` has accepted."""
+    kernels = native.kernels()
+    return _by_numpy(batch, plan)[1] if kernels is None else kernels.vjp(batch, plan)
+
+
 def terms(shape: Tuple[int, ...], plan: Plan) -> float:
     """How many terms the cross-entropy of a sample has: pixels, or for a sigmoid elements."""
     elements = float(np.prod(shape[1:]))

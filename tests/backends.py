@@ -11,6 +11,7 @@ import mxnet as mx
 import numpy as np
 from cases import Arrays
 from processes import surroundings
+from releases import STATIC
 
 from gluon_dice import DiceCELoss, SoftDiceLoss
 from soft_dice import DiceCEOptions, DiceOptions, dice_ce_loss_vjp, soft_dice_loss_vjp
@@ -99,14 +100,14 @@ def in_mode(mode: str, options: Options) -> Any:
     """The loss, hybridized or inside a network too; the last two with static buffers."""
     loss = Net(options) if mode == 'nested' else family(options).block(options)
     if mode != 'imperative':
-        loss.hybridize(static_alloc=True, static_shape=True)
+        loss.hybridize(**STATIC)
     return loss
 
 
 def gluon_nested(arrays: Arrays, options: Options) -> Evaluated:
     net = Net(options)
     net.cast(arrays.pred.dtype)
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize(**STATIC)
     return differentiate(net, arrays)
 
 

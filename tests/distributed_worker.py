@@ -10,6 +10,7 @@ import numpy as np
 from backends import family
 from cases import GENERALISED
 from mxnet import autograd, gluon
+from releases import STATIC
 from shared_batch import IMAGE, LABEL, network
 from tolerances import TOLERANCE
 
@@ -90,7 +91,7 @@ def equal(splits):
     check_weights(net, start, trainer, kvstore.rank)
     for options in OPTIONS:
         loss = DistributedLoss(family(options).block(options), kvstore, timeout=LONG)
-        loss.hybridize(static_alloc=True, static_shape=True)
+        loss.hybridize(**STATIC)
         for sizes in splits.split(':'):
             for setting in SETTINGS:
                 os.environ['SOFT_DICE_NATIVE'] = setting

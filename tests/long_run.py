@@ -27,6 +27,7 @@ from backends import (FAMILIES, Evaluated, differentiate, in_mode, loss_net, nda
                       reference, with_native)
 from benchmarks.worker import resident  # noqa: E402
 from cases import IGNORE, Arrays  # noqa: E402
+from releases import STATIC  # noqa: E402
 from tolerances import TOLERANCE  # noqa: E402
 
 from gluon_dice import native as operator  # noqa: E402
@@ -102,7 +103,7 @@ class Trained:
         self.rng = np.random.RandomState(1)
         self.net = Network(options)
         self.net.initialize(mx.init.Xavier())
-        self.net.hybridize(static_alloc=True, static_shape=True)
+        self.net.hybridize(**STATIC)
         self.trainer = mx.gluon.Trainer(self.net.collect_params(), 'sgd', {'learning_rate': 0.1})
 
     def __call__(self, arrays: Arrays) -> Evaluated:

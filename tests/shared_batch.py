@@ -2,6 +2,7 @@
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
+from releases import STATIC
 
 IMAGE = np.random.RandomState(0).standard_normal((8, 3, 7, 6))
 LABEL = np.repeat(np.arange(8), 42).reshape(8, 7, 6) // 2  # every share has other classes
@@ -17,5 +18,5 @@ def network(devices=None, dtype='float32'):
                 gluon.nn.Conv2D(4, 1, in_channels=5))
     net.initialize(mx.init.Xavier(), ctx=devices)
     net.cast(dtype)
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize(**STATIC)
     return net

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from backends import input_layer, make_net, ndarray
 from mxnet import gluon
+from releases import STATIC
 from tolerances import TOLERANCE
 
 from gluon_dice import DeepSupervision, SoftDiceLoss
@@ -83,7 +84,7 @@ def imperative(loss, *inputs, **keywords):
 
 
 def hybridized(loss, *inputs, **keywords):
-    loss.hybridize(static_alloc=True, static_shape=True)
+    loss.hybridize(**STATIC)
     run_arrays(loss, *inputs, **keywords)
     return run_arrays(loss, *inputs, **keywords)
 
@@ -91,7 +92,7 @@ def hybridized(loss, *inputs, **keywords):
 def nested(loss, preds, *others, upstream):
     net = Network(loss)
     net.cast(preds[0].dtype)
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize(**STATIC)
     return run_arrays(lambda preds, *others: net(*preds, *others), preds, *others,
                       upstream=upstream)
 
@@ -232,7 +233,7 @@ def test_lists_are_taken_as_they_are(hybridize):
 def test_hybridized_with_changing_inputs():
     """Other numbers of scales, sizes, dtypes, and with and without pixel weights, in turn."""
     loss = DeepSupervision(SoftDiceLoss(), weights='equal')
-    loss.hybridize(static_alloc=True, static_shape=True)
+    loss.hybridize(**STATIC)
     for space, scales, weighted, dtype in [(2, 3, True, 'float64'), (2, 2, False, 'float32'),
                                            (3, 2, True, 'float32'), (2, 1, True, 'float64'),
                                            (2, 3, True, 'float64')]:
@@ -355,7 +356,7 @@ def test_trains_a_hybridized_network(resize):
     net, loss = ThreeScales(), DeepSupervision(SoftDiceLoss(resize=resize))
     net.initialize(mx.init.Xavier())
     net.hybridize()
-    loss.hybridize(static_alloc=True, static_shape=True)
+    loss.hybridize(**STATIC)
     trainer = gluon.Trainer(net.collect_params(), 'adam', {'learning_rate': 0.1})
     label = np.zeros((2, 8, 8), int)
     label[0, :, 4:], label[1, 4:] = 1, 2

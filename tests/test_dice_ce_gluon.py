@@ -5,6 +5,7 @@ import pytest
 from backends import Net, differentiate, ndarray
 from cases import Arrays
 from mxnet import autograd, gluon
+from releases import STATIC
 from tolerances import TOLERANCE
 
 from gluon_dice import DiceCELoss, SoftDiceLoss
@@ -26,13 +27,13 @@ operators_only = pytest.mark.parametrize('implementation', ['0'], indirect=True,
 
 def hybrid(**fields):
     loss = DiceCELoss(**fields)
-    loss.hybridize(static_alloc=True, static_shape=True)
+    loss.hybridize(**STATIC)
     return loss
 
 
 def nested(**fields):
     net = Net(DiceCEOptions(**fields))
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize(**STATIC)
     return net
 
 
@@ -227,7 +228,7 @@ def test_trains_a_hybridized_network():
     mx.random.seed(0)
     net = gluon.nn.Conv2D(4, 1, in_channels=4)
     net.initialize(mx.init.Xavier())
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize(**STATIC)
     loss = hybrid(ce_gamma=1)
     trainer = gluon.Trainer(net.collect_params(), 'adam', {'learning_rate': 0.05})
     x = ndarray(np.eye(4, dtype='float32')[LABEL.astype(int)].transpose(0, 3, 1, 2))

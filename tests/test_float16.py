@@ -10,6 +10,7 @@ from backends import FAMILIES, MODES, differentiate, in_mode, ndarray, reference
 from cases import Arrays
 from mxnet import autograd, gluon
 from processes import TESTS, surroundings
+from releases import STATIC
 from tolerances import TOLERANCE
 
 from gluon_dice import DeepSupervision, DiceCELoss, DiceMetric, SoftDiceLoss
@@ -99,7 +100,7 @@ def test_a_network_cast_to_float16_trains(name, mode, native, monkeypatch):
         net.initialize()
         net.cast(dtype)
         if mode != 'imperative':
-            net.hybridize(static_alloc=mode == 'static', static_shape=mode == 'static')
+            net.hybridize(**STATIC if mode == 'static' else {})
         trainer = gluon.Trainer(net.collect_params(), 'sgd', {
             'learning_rate': 2.0, 'multi_precision': True, 'rescale_grad': 1.0})
         inputs = [ndarray(each.astype(dtype)) for each in (image, label)]

@@ -6,6 +6,7 @@ from backends import FAMILIES, Net, differentiate, ndarray
 from cases import CASES, Arrays
 from cases_ce import CE_CASES
 from mxnet import autograd, gluon
+from releases import STATIC
 from tolerances import TOLERANCE
 
 from gluon_dice import DiceCELoss, SoftDiceLoss
@@ -26,7 +27,7 @@ operators_only = pytest.mark.parametrize('implementation', ['0'], indirect=True,
 
 def hybrid(**fields):
     loss = SoftDiceLoss(**fields)
-    loss.hybridize(static_alloc=True, static_shape=True)
+    loss.hybridize(**STATIC)
     return loss
 
 
@@ -215,7 +216,7 @@ def test_trains_a_hybridized_network():
     mx.random.seed(0)
     net = gluon.nn.Conv2D(4, 1, in_channels=4)
     net.initialize(mx.init.Xavier())
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize(**STATIC)
     loss = hybrid()
     trainer = gluon.Trainer(net.collect_params(), 'adam', {'learning_rate': 0.05})
     x = ndarray(np.eye(4, dtype='float32')[LABEL.astype(int)].transpose(0, 3, 1, 2))

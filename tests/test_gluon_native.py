@@ -12,6 +12,7 @@ from cases import Arrays
 from mxnet import autograd, gluon
 from mxnet.base import MXNetError
 from processes import HANG, surroundings
+from releases import STATIC
 from tolerances import TOLERANCE
 
 from gluon_dice import SoftDiceLoss
@@ -154,7 +155,7 @@ class Many(gluon.HybridBlock):
         return F.add_n(*terms) + F.mean(inner * inner, axis=0, exclude=True)
 
 
-@pytest.mark.parametrize('flags', [None, {}, dict(static_alloc=True, static_shape=True)],
+@pytest.mark.parametrize('flags', [None, {}, STATIC],
                          ids=['imperative', 'hybridized', 'static'])
 def test_gradients_that_are_summed(flags, monkeypatch):
     def gradient(net):
@@ -215,7 +216,7 @@ def test_trains_a_network_with_the_loss_inside():
 
     block = WithLoss()
     block.initialize(mx.init.Xavier())
-    block.hybridize(static_alloc=True, static_shape=True)
+    block.hybridize(**STATIC)
     trainer = gluon.Trainer(block.collect_params(), 'adam', {'learning_rate': 0.05})
     x = ndarray(np.eye(4, dtype='float32')[LABEL.astype(int)].transpose(0, 3, 1, 2))
     losses = []

@@ -7,6 +7,7 @@ from cases import CASES
 from cases_ce import CE_CASES
 from mxnet import autograd, gluon
 from test_backends import expected
+from releases import STATIC
 from tolerances import TOLERANCE
 
 from gluon_dice import DeepSupervision, DiceMetric, SoftDiceLoss
@@ -54,13 +55,13 @@ class NumpyNet(gluon.HybridBlock):
 
 def hybrid(options):
     loss = family(options).block(options)
-    loss.hybridize(static_alloc=True, static_shape=True)
+    loss.hybridize(**STATIC)
     return loss
 
 
 def nested(options):
     net = NumpyNet(options)
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize(**STATIC)
     net.cast('float64')
     return net
 

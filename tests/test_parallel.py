@@ -7,6 +7,7 @@ from backends import family
 from cases import CASES, GENERALISED, Arrays
 from cases_ce import CE_CASES
 from mxnet import autograd, gluon
+from releases import STATIC
 from shared_batch import LABEL, network
 from tolerances import TOLERANCE
 
@@ -54,7 +55,7 @@ def train(options, sizes, hybridize, dtype):
     devices = DEVICES[:len(sizes)]
     net = network(devices, dtype)
     loss = DataParallelLoss(family(options).block(options))
-    loss.hybridize(hybridize, static_alloc=True, static_shape=True)
+    loss.hybridize(hybridize, **STATIC)
     trainer = gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 0.5})
     inputs = shared(IMAGE.astype(dtype), sizes), shared(LABEL, sizes)
     return [step(net, trainer, loss, inputs, devices) for _ in range(2)]
@@ -141,7 +142,7 @@ def test_the_loss_itself_stays_whole():
 
 def test_classes_and_dtypes_may_change():
     loss = DataParallelLoss(DiceCELoss())
-    loss.hybridize(static_alloc=True, static_shape=True)
+    loss.hybridize(**STATIC)
     for classes in (4, 7, 4):
         for dtype in ('float32', 'float64', 'float16'):
             pred = RNG.standard_normal((3, classes, 5, 5)).astype(dtype)

@@ -9,6 +9,7 @@ import pytest
 from backends import ARRAY_BACKENDS, Net, caffe_layer, differentiate, loss_net, ndarray
 from cases import Arrays
 from mxnet import gluon
+from releases import STATIC
 from tolerances import TOLERANCE
 
 import gluon_dice.gradcheck
@@ -163,7 +164,7 @@ def native(request, monkeypatch):
 @pytest.mark.usefixtures('native')
 def test_hybridized_with_changing_sizes():
     loss = SoftDiceLoss(RESIZE)
-    loss.hybridize(static_alloc=True, static_shape=True)
+    loss.hybridize(**STATIC)
     for shape, size in [((3, 4, 6, 5), (11, 13)), ((3, 4, 6, 5), (6, 5)), ((1, 4, 9, 8), (11, 13)),
                         ((2, 3, 4, 5, 3), (5, 6, 7)), ((3, 4, 6, 5), (11, 13))]:
         pred = RNG.standard_normal(shape).astype('float32')
@@ -233,7 +234,7 @@ def test_gradients_of_two_losses_add_up(grad_req):
     expected = sum(factor * soft_dice_loss_vjp(PRED.astype('float64'), LABEL, options)[1](1.0)
                    for factor, options in ((1, RESIZE), (2, RESIZE.replace(form='log'))))
     net = TwoLosses()
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize(**STATIC)
     pred = ndarray(PRED)
     pred.attach_grad(grad_req)
     for times in (1, 2):

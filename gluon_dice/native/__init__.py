@@ -22,37 +22,22 @@ from soft_dice.native import build
 from soft_dice.plan import Plan
 from soft_dice.sums import Sums
 
+from ..compat import gpus
 from ..layout import Layout
+from ..memory import on_cpu
 from . import checks
 
 HERE = Path(__file__).resolve().parent
 OLDEST_API = 11  # MXNet 1.9; 1.8 has another one, and its wheel not all of it
-CPU = ('cpu', 'cpu_pinned', 'cpu_shared')
 
 
-def wanted(pred: Any) -> bool:
-    """Whether stage 1 of ``pred``, an NDArray or a Symbol, is to be the operator.
-
-    Raises
-    ------
-    RuntimeError : SOFT_DICE_NATIVE=1, and the operator cannot be used.
-    ValueError : SOFT_DICE_NATIVE is neither 0 nor 1.
-    """
-    requested = kernels.requested()
-    if requested is False:
-        return False
-    reason = _elsewhere(pred, bool(requested)) or unavailable()
-    if reason and requested:
-        raise RuntimeError(f'{kernels.VARIABLE}=1, but the operator cannot be used: {reason}')
-    return not reason
-
-
-def _elsewhere(pred: Any, requested: bool) -> str:
-    """Why this prediction is none for an operator that only runs on the CPU."""
+def elsewhere(pred: Any) -> str:
+    """Why this prediction, an NDArray or a Symbol, is none for code that runs on the CPU; empty
+    where it is one."""
     if isinstance(pred, mx.nd.NDArray):
-        return '' if pred.context.device_type in CPU else f'the prediction is on {pred.context}'
-    if not requested and mx.context.num_gpus():
-        return 'a graph may run on a GPU of this machine, and the operator cannot'
+        return '' if on_cpu(pred) else f'the prediction is on {pred.context}'
+    if kernels.requested() is None and gpus():
+        return 'a graph may run on a GPU of this machine, and the kernels cannot'
     return ''
 
 

@@ -81,30 +81,44 @@ class Library:
 
     def count(self, batch: Batch, plan: Plan) -> Tuple[Sums, SumsVJP]:
         """As :func:`soft_dice.stages.count`, but E is divided by W."""
-        pred, label = _readable(batch.pred), _readable(batch.label)
-        weight = None if batch.pixel_weight is None else _readable(batch.pixel_weight)
-        arrays, settings = _arrays(plan.dice, pred, label, weight), _settings(plan.dice, plan.ce)
-        counts, entropy = np.empty((3, arrays.samples, arrays.classes)), None
+        call = _Call(batch, plan)
+        counts, entropy = np.empty((3, call.arrays.samples, call.arrays.classes)), None
         if plan.ce is not None:
-            entropy = np.empty((2, arrays.samples))
-        kept, message = (pred, label, weight), ctypes.create_string_buffer(MESSAGE_SIZE)
-        _check(self.function('count')(ctypes.byref(arrays), ctypes.byref(settings),
-                                      counts.ctypes.data, _address(entropy), message,
-                                      MESSAGE_SIZE), message)
+            entropy = np.empty((2, call.arrays.samples))
+        message = ctypes.create_string_buffer(MESSAGE_SIZE)
+        _check(self.function('count')(*call.pointers, counts.ctypes.data, _address(entropy),
+                                      message, MESSAGE_SIZE), message)
+        return Sums(*counts, *(() if entropy is None else entropy)), self._vjp(call)
 
+    def vjp(self, batch: Batch, plan: Plan) -> SumsVJP:
+        """As :func:`soft_dice.stages.sums_vjp`."""
+        return self._vjp(_Call(batch, plan))
+
+    def _vjp(self, call: '_Call') -> SumsVJP:
         def vjp(slopes: Slopes, out: Optional[np.ndarray] = None) -> np.ndarray:
-            assert kept  # alive as long as this function is, as ``arrays`` points into them
+            pred = call.pred
             gradient = np.empty_like(pred) if out is None or not _fits(out, pred) else out
             d_counts = np.array(slopes[:2], dtype=np.float64)
             d_entropy = None if slopes.entropy is None else np.array(slopes.entropy, np.float64)
-            _check(self.function('gradient')(ctypes.byref(arrays), ctypes.byref(settings),
-                                             d_counts.ctypes.data, _address(d_entropy),
-                                             gradient.ctypes.data, 0), message)
+            _check(self.function('gradient')(*call.pointers, d_counts.ctypes.data,
+                                             _address(d_entropy), gradient.ctypes.data, 0))
             if out is not None and out is not gradient:
                 out[...] = gradient
             return gradient if out is None else out
 
-        return Sums(*counts, *(() if entropy is None else entropy)), vjp
+        return vjp
+
+
+class _Call:
+    """A batch and its options as the kernels take them; it keeps alive what they point to."""
+
+    def __init__(self, batch: Batch, plan: Plan) -> None:
+        self.pred, label = _readable(batch.pred), _readable(batch.label)
+        weight = None if batch.pixel_weight is None else _readable(batch.pixel_weight)
+        self._others = label, weight
+        self.arrays = _arrays(plan.dice, self.pred, label, weight)
+        self._settings = _settings(plan.dice, plan.ce)
+        self.pointers = ctypes.byref(self.arrays), ctypes.byref(self._settings)
 
 
 @functools.lru_cache(maxsize=None)
@@ -162,7 +176,7 @@ def _settings(options: DiceOptions, ce: Optional[DiceCEOptions]) -> Settings:
     return settings
 
 
-def _check(status: int, message: ctypes.Array) -> None:
+def _check(status: int, message: Any = None) -> None:
     if status == 1:
         raise ValueError(message.value.decode())
     if status == 2:
