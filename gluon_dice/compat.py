@@ -46,6 +46,9 @@ def arange_like(F: Any, array: Any, axis: int, dtype: str) -> Any:
     return F.cast(F.reshape(F.contrib.index_array(F.BlockGrad(line)), shape=(-1,)), dtype)
 
 
+# What a metric says of itself that has two tallies, as since 1.5.
+GLOBAL_STATS = {'has_global_stats': True} if hasattr(mx.metric.EvalMetric, 'reset_local') else {}
+
 # Arrays and Symbols of mx.np, which MXNet has since 1.6.  The operators of mx.nd and mx.sym refuse
 # them.
 NP = (mx.np.ndarray, mx.sym.np._Symbol) if hasattr(mx, 'np') else ()

@@ -12,15 +12,13 @@ from soft_dice.ce_options import DiceCEOptions
 from soft_dice.inputs import Batch, check_batch, check_shapes, check_values
 from soft_dice.options import DiceOptions, Options
 from soft_dice.plan import Plan, resolve
-from soft_dice.resize import at_label_size, nearest
+from soft_dice.resize import at_label_size
 from soft_dice import stages
 from soft_dice.sums import Slopes, Sums
 
-from .layout import Layout
-from .memory import numpy_of, write, written
+from .memory import Arrays, known, numpy_of, write, written
 
 KINDS: Dict[str, Type[Options]] = {'dice': DiceOptions, 'dice_ce': DiceCEOptions}
-Arrays = Sequence[mx.nd.NDArray]
 Shapes = Sequence[Sequence[int]]
 
 
@@ -86,11 +84,6 @@ def _arguments(inputs: List[np.ndarray], options: Options) -> Tuple[Any, ...]:
     return (pred, label, options, *(weight or [None]))
 
 
-def known(shape: Sequence[int]) -> bool:
-    """Whether MXNet knows the sizes already, before all of them it asks for shapes, too."""
-    return len(shape) > 0 and 0 not in shape
-
-
 # --- the operator ---------------------------------------------------------------------------------
 
 @mx.operator.register('soft_dice_sums')
@@ -145,7 +138,8 @@ class SumsOperator(mx.operator.CustomOp):
 
     def forward(self, is_train: bool, req: List[str], in_data: Arrays, out_data: Arrays, aux: Arrays
                 ) -> None:
-        sums = _sums(self._batch_first(in_data), self._options)
+        with np.errstate(all='ignore'):  # a warning may be an error to the user
+            sums = _sums(self._batch_first(in_data), self._options)
         for array, how, each in zip(out_data, req, sums):
             write(array, how, each)
 
@@ -161,7 +155,7 @@ class SumsOperator(mx.operator.CustomOp):
         slope = Sums(*map(numpy_of, out_grad))
         slopes = Slopes(slope.intersection, slope.pred_sum, slope.entropy)
         inputs = self._batch_first(in_data)
-        with written(in_grad[0], req[0]) as gradient:
+        with written(in_grad[0], req[0]) as gradient, np.errstate(all='ignore'):
             _gradient(inputs, self._options, slopes, bad, gradient.swapaxes(0, self._batch_axis))
 
     def _batch_first(self, arrays: Arrays) -> List[np.ndarray]:

@@ -9,7 +9,7 @@ from soft_dice.inputs import check_shapes
 from soft_dice.options import DiceOptions
 
 from .compat import takes_np
-from .layout import Layout
+from .layout import Layout, without_axis
 from .precision import without_amp
 from .resize import to_pred_size
 
@@ -133,7 +133,7 @@ class DeepSupervision(Loss):
         found = self._of_scale(F, label, pred, scale, dense=not self._sparse)
         if self._resizes or isinstance(label, (list, tuple)) or not self._sparse:
             return found
-        return F.squeeze(found, axis=self._axis)
+        return without_axis(F, found, self._axis)
 
     def _of_scale(self, F: Any, array: Any, pred: Any, scale: int, dense: bool) -> Any:
         if isinstance(array, (list, tuple)):

@@ -22,6 +22,13 @@ def swapped(F: Any, array: Any, one: int, other: int) -> Any:
     return array if one == other else F.swapaxes(array, dim1=one, dim2=other)
 
 
+def without_axis(F: Any, array: Any, axis: int) -> Any:
+    """The array without an axis of size 1, which is not its first."""
+    if axis > 0:  # -3 makes one axis of two; squeeze is new in MXNet 1.2
+        return F.reshape(array, shape=(0,) * (axis - 1) + (-3, -2))
+    return F.reshape(array, shape=(-2, -3) + (0,) * (-axis - 1), reverse=True)
+
+
 def classes_last(F: Any, array: Any, layout: Layout, channels: int) -> Any:
     """(N, P, C) of an array that stands as pred does.
 

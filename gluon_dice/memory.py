@@ -1,13 +1,19 @@
 """The memory of MXNet's arrays as NumPy arrays, for operators that Python computes."""
 import contextlib
 import ctypes
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import mxnet as mx
 import numpy as np
 from mxnet.base import _LIB, check_call
 
 CPU = ('cpu', 'cpu_pinned', 'cpu_shared')
+Arrays = Sequence[mx.nd.NDArray]
+
+
+def known(shape: Sequence[int]) -> bool:
+    """Whether MXNet knows these sizes, when it asks an operator for shapes."""
+    return len(shape) > 0 and 0 not in shape
 
 
 def on_cpu(array: mx.nd.NDArray) -> bool:

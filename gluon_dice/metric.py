@@ -10,7 +10,7 @@ from soft_dice.metrics import HardCounts, Tally, hard_counts, takes_highest
 from soft_dice.options import DiceOptions
 from soft_dice.plan import resolve
 
-from .compat import nd_array
+from . import compat
 from .memory import on_cpu
 
 
@@ -68,7 +68,7 @@ class DiceMetric(mx.metric.EvalMetric):
             resolve(self.options, num_classes)
         self.num_classes = num_classes
         self.per_class = per_class
-        super().__init__(name, output_names, label_names, has_global_stats=True,
+        super().__init__(name, output_names, label_names, **compat.GLOBAL_STATS,
                          num_classes=num_classes, per_class=per_class,
                          **self.options.changes_from())
 
@@ -80,7 +80,7 @@ class DiceMetric(mx.metric.EvalMetric):
 
     def reset_local(self) -> None:
         """Start anew, but for what get_global() gives."""
-        super().reset_local()
+        getattr(super(), 'reset_local', super().reset)()
         self._local = Tally(self.options)
 
     @property
@@ -100,7 +100,10 @@ class DiceMetric(mx.metric.EvalMetric):
         ValueError : lists of different lengths, and as :func:`soft_dice.hard_counts`; then nothing
             of the batch is counted.
         """
-        labels, preds = mx.metric.check_label_shapes(_listed(labels), _listed(preds))
+        labels, preds = _listed(labels), _listed(preds)
+        if len(labels) != len(preds):
+            raise ValueError('labels and preds must have as many arrays, one from each device; got '
+                             f'{len(labels)} and {len(preds)}')
         for label, pred in zip(labels, preds):
             self._check(label, pred)
         found = [self._count(label, pred) for label, pred in zip(labels, preds)]
@@ -168,7 +171,7 @@ class DiceMetric(mx.metric.EvalMetric):
         classes = pred.shape[options.axis]
         if _on_gpu(pred) and options.sparse_label and options.resize is None \
                 and takes_highest(options, classes):
-            decided = decide(nd_array(pred), options.axis).asnumpy()
+            decided = decide(compat.nd_array(pred), options.axis).asnumpy()
             if (decided >= 0).all():
                 return hard_counts(decided, _numpy(label).reshape(decided.shape), options,
                                    threshold, classes)

@@ -8,7 +8,8 @@ from typing import Any, List, NamedTuple, Optional
 
 from soft_dice.options import DiceOptions
 
-from .compat import arange_like
+from . import nearest
+from .compat import arange_like, has_operators
 from .layout import Layout, swapped
 
 SPACE_AXES = 4  # in a graph; MXNet's operators in MKL-DNN take no more than six axes
@@ -59,6 +60,8 @@ def to_pred_size(F: Any, array: Any, pred: Any, layout: Layout, dense: bool) -> 
         per class.
     Returns : pred's shape, but without ``dense`` of size 1 at ``layout.axis``.
     """
+    if not has_operators():
+        return nearest.to_pred_size(F, array, pred, layout, dense)
     if not dense:
         pred = F.slice_axis(pred, axis=layout.axis, begin=0, end=1)
     array, pred = F.BlockGrad(array), F.BlockGrad(pred)  # see above

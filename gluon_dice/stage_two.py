@@ -63,8 +63,10 @@ def loss_of(F: Any, sums: Sums, plan: Plan) -> Any:
     """
     ops = Ops(F)
     counts = (columns(F, each, plan) for each in sums[:3])
-    # An infinite sum minus itself would be a NaN.
-    sums = Sums(*(each if each is None else F.minimum(each, HUGE) for each in (*counts, *sums[3:])))
+    # An infinite sum minus itself would be a NaN; and a NaN must stay one (F.minimum makes it HUGE
+    # before MXNet 1.5).
+    sums = Sums(*(each if each is None else ops.where(each > HUGE, HUGE, each)
+                  for each in (*counts, *sums[3:])))
     constant = Sums(*(each if each is None else blocked(F, each) for each in sums))
     found = stage_two(ops, constant, plan)
     change = (found.slopes.intersection * (sums.intersection - constant.intersection)
