@@ -3,6 +3,7 @@
 It needs nothing of MXNet but what every release since 1.0 has.  Python runs it in a thread of
 MXNet's, so it serves on every machine and holds one core of Python while it does.
 """
+import logging
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 import mxnet as mx
@@ -18,6 +19,7 @@ from soft_dice.sums import Slopes, Sums
 
 from .memory import Arrays, known, numpy_of, write, written
 
+LOG = logging.getLogger('gluon_dice')
 KINDS: Dict[str, Type[Options]] = {'dice': DiceOptions, 'dice_ce': DiceCEOptions}
 Shapes = Sequence[Sequence[int]]
 
@@ -54,13 +56,21 @@ def _sums(inputs: List[np.ndarray], options: Options) -> Sums:
     inside an operator ends the process."""
     try:
         return _forward(*_arguments(inputs, options)).sums
-    except ValueError:
-        if len(inputs[0]) == 1:
-            classes = inputs[0].shape[options.dice.axis]
-            entropy = [np.full(1, np.nan)] * (2 * isinstance(options, DiceCEOptions))
-            return Sums(*[np.full((1, classes), np.nan)] * 3, *entropy)
-    samples = [_sums([array[n:n + 1] for array in inputs], options) for n in range(len(inputs[0]))]
+    except ValueError as error:
+        LOG.warning('%s; its loss is NaN', error)
+    samples = [_sums_or_nan([array[n:n + 1] for array in inputs], options)
+               for n in range(len(inputs[0]))]
     return Sums(*(None if each[0] is None else np.concatenate(each) for each in zip(*samples)))
+
+
+def _sums_or_nan(inputs: List[np.ndarray], options: Options) -> Sums:
+    """Of one sample."""
+    try:
+        return _forward(*_arguments(inputs, options)).sums
+    except ValueError:
+        counts = np.full((1, inputs[0].shape[options.dice.axis]), np.nan)
+        entropy = [counts[:, 0]] * (2 * isinstance(options, DiceCEOptions))
+        return Sums(counts, counts, counts, *entropy)
 
 
 def _gradient(inputs: List[np.ndarray], options: Options, slopes: Slopes, bad: np.ndarray,

@@ -27,6 +27,8 @@ def numpy_of(array: mx.nd.NDArray) -> np.ndarray:
     """
     if not on_cpu(array):
         return array.asnumpy()
+    if array.size == 0:
+        return np.empty(array.shape, array.dtype)
     address, dtype = ctypes.c_void_p(), np.dtype(array.dtype)
     check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
     memory = (ctypes.c_char * (dtype.itemsize * array.size)).from_address(address.value)

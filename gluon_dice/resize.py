@@ -8,8 +8,7 @@ from typing import Any, List, NamedTuple, Optional
 
 from soft_dice.options import DiceOptions
 
-from . import nearest
-from .compat import arange_like, has_operators
+from . import compat, nearest
 from .layout import Layout, swapped
 
 SPACE_AXES = 4  # in a graph; MXNet's operators in MKL-DNN take no more than six axes
@@ -60,7 +59,7 @@ def to_pred_size(F: Any, array: Any, pred: Any, layout: Layout, dense: bool) -> 
         per class.
     Returns : pred's shape, but without ``dense`` of size 1 at ``layout.axis``.
     """
-    if not has_operators():
+    if not compat.has_operators():
         return nearest.to_pred_size(F, array, pred, layout, dense)
     if not dense:
         pred = F.slice_axis(pred, axis=layout.axis, begin=0, end=1)
@@ -151,7 +150,7 @@ def _lines(F: Any, array: Any, layout: Layout) -> List[Any]:
     for axis in (layout.axis, layout.batch_axis):
         array = F.slice_axis(array, axis=axis, begin=0, end=1)
     array = _space_first(F, F.cast(array, 'float64'), layout)
-    return [arange_like(F, array, axis, 'float64') for axis in range(_space_axes(layout))]
+    return [compat.arange_like(F, array, axis, 'float64') for axis in range(_space_axes(layout))]
 
 
 def _interpolation(F: Any, source: Any, target: Any) -> Any:

@@ -13,7 +13,8 @@ from cases import Arrays
 from processes import surroundings
 from releases import STATIC
 
-from gluon_dice import DiceCELoss, SoftDiceLoss
+from gluon_dice import DiceCELoss, SoftDiceLoss, compat
+from gluon_dice import native as gluon_native
 from soft_dice import DiceCEOptions, DiceOptions, dice_ce_loss_vjp, soft_dice_loss_vjp
 from soft_dice.inputs import check_batch
 from soft_dice.options import Options
@@ -203,6 +204,15 @@ def with_native(setting: str, backend: Backend) -> Backend:
     return evaluate
 
 
+def with_custom(setting: str, backend: Backend) -> Backend:
+    """The backend with stage 1 in a Custom operator, under SOFT_DICE_NATIVE=setting."""
+    def evaluate(arrays: Arrays, options: Options) -> Evaluated:
+        with mock.patch.object(compat, 'has_operators', lambda: False), \
+                mock.patch.object(gluon_native, 'unavailable', lambda: 'the test says so'):
+            return with_native(setting, backend)(arrays, options)
+    return evaluate
+
+
 ARRAY_BACKENDS = {
     'reference': with_native('0', reference),
     'kernels': with_native('1', reference),
@@ -213,4 +223,8 @@ ARRAY_BACKENDS = {
     'gluon native': with_native('1', gluon_imperative),
     'gluon native hybridized': with_native('1', gluon_hybrid),
     'gluon native nested': with_native('1', gluon_nested),
-    'symbol native': with_native('1', symbol)}
+    'symbol native': with_native('1', symbol),
+    'gluon custom': with_custom('0', gluon_imperative),
+    'gluon custom hybridized': with_custom('1', gluon_hybrid),
+    'gluon custom nested': with_custom('0', gluon_nested),
+    'symbol custom': with_custom('1', symbol)}

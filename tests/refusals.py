@@ -18,8 +18,10 @@ ARRAYS = ('gluon imperative', 'gluon hybridized')  # over MXNet's operators
 ARRAYS_NATIVE = ('gluon native', 'gluon native hybridized')
 GRAPHS = ('gluon nested', 'symbol')
 GRAPHS_NATIVE = ('gluon native nested', 'symbol native')
+ARRAYS_CUSTOM = ('gluon custom', 'gluon custom hybridized')
+GRAPHS_CUSTOM = ('gluon custom nested', 'symbol custom')
 CAFFE = ('caffe', 'caffe native')
-MXNET = ARRAYS + ARRAYS_NATIVE + GRAPHS + GRAPHS_NATIVE
+MXNET = ARRAYS + ARRAYS_NATIVE + ARRAYS_CUSTOM + GRAPHS + GRAPHS_NATIVE + GRAPHS_CUSTOM
 BACKENDS = NUMPY + MXNET + CAFFE
 
 # What a backend can do with a batch, beside a ValueError with the message.
@@ -32,13 +34,15 @@ CANNOT = 'cannot be given it'
 
 RULES: Dict[str, Dict[Names, str]] = {
     # Where arrays are seen Python refuses; in a graph the operator does, or MXNet infers no shapes.
-    'shape': {GRAPHS: MXNET_ERROR, GRAPHS_NATIVE: OPERATOR},
-    # MXNet's operators cannot refuse a value.
-    'value': {ARRAYS + GRAPHS: NAN + '[1]', ARRAYS_NATIVE + GRAPHS_NATIVE: OPERATOR},
-    'activation': {GRAPHS: NAN + '[0, 1]', GRAPHS_NATIVE: OPERATOR},
+    'shape': {GRAPHS + GRAPHS_CUSTOM: MXNET_ERROR, GRAPHS_NATIVE: OPERATOR},
+    # MXNet's operators cannot refuse a value, and a Custom operator must not.
+    'value': {ARRAYS + GRAPHS + GRAPHS_CUSTOM: NAN + '[1]',
+              ARRAYS_NATIVE + GRAPHS_NATIVE: OPERATOR},
+    'activation': {GRAPHS: NAN + '[0, 1]', GRAPHS_NATIVE: OPERATOR, GRAPHS_CUSTOM: MXNET_ERROR},
     # Stage 2 is MXNet's operators in every graph.
-    'classes': {GRAPHS + GRAPHS_NATIVE: MXNET_ERROR},
-    'half': {GRAPHS + GRAPHS_NATIVE: LOSS, CAFFE: CANNOT},  # no graph knows the dtype
+    'classes': {GRAPHS + GRAPHS_NATIVE + GRAPHS_CUSTOM: MXNET_ERROR},
+    # No graph knows the dtype, but a Custom operator does.
+    'half': {GRAPHS + GRAPHS_NATIVE: LOSS, GRAPHS_CUSTOM: NAN + '[0, 1]', CAFFE: CANNOT},
     # Dtypes that neither framework has (the blobs of Caffe are float32), and the vjp's arguments.
     'numpy': {MXNET + CAFFE: CANNOT},
 }
@@ -236,6 +240,7 @@ def power(got: str, exponent: str = '1.5') -> str:
 
 
 powerless = 'to MXNet the power itself is NaN, which spoils the gradient of this class alone'
+unseen = 'Python looks at labels and weights, which are there, and waits for no prediction'
 as_float32 = 'the kernels read float16 as float32, and the blobs of Caffe are that'
 
 VALUES = [
@@ -298,10 +303,10 @@ VALUES = [
             pixel_weight=bad(WEIGHT, -1), fields=dict(activation='none', exponent=1.5)),
     Refusal('negative prediction', power('-0.25'), pred=bad(PRED, -0.25),
             fields=dict(activation='none', exponent=1.5),
-            but={ARRAYS + GRAPHS: (SOME_NAN, powerless)}),
+            but={ARRAYS + GRAPHS: (SOME_NAN, powerless), ARRAYS_CUSTOM: (NAN + '[1]', unseen)}),
     Refusal('negative prediction, float64', power('-0.1', '2.25'),
             pred=bad(PRED, -0.1, 'float64'), fields=dict(activation='none', exponent=2.25),
-            but={ARRAYS + GRAPHS: (SOME_NAN, powerless)}),
+            but={ARRAYS + GRAPHS: (SOME_NAN, powerless), ARRAYS_CUSTOM: (NAN + '[1]', unseen)}),
 ]
 
 
@@ -347,7 +352,7 @@ CLASSES = [
             'pred, here 4 (dropped classes included); got 2', fields=dict(class_weights=[1, 2])),
     Refusal('class_weights 0 for all that count', NO_WEIGHT,
             fields=dict(class_weights=[1, 0, 0, 0], include_background=False),
-            but={GRAPHS + GRAPHS_NATIVE: (NO_WEIGHT, 'the list tells the number of classes')}),
+            but={GRAPHS + GRAPHS_NATIVE + GRAPHS_CUSTOM: (NO_WEIGHT, 'the list tells the number of classes')}),
     Refusal('smooth of another length', 'smooth must be a number or one per counted class, here 4; '
                                         'got 2', fields=dict(smooth=[1, 2])),
     Refusal('smooth_dr of another length',
