@@ -11,7 +11,7 @@ from soft_dice.options import Options, require
 from soft_dice.plan import resolve
 
 from . import custom
-from .compat import takes_np
+from .compat import refuse_fork, takes_np
 from .counts import blocks_for
 from .layout import Layout
 from .precision import without_amp
@@ -85,7 +85,8 @@ class StagedLoss(Loss):
         if kind is Kernels:
             return Kernels(call, arrays=True)
         if kind is Custom:
-            custom.refuse_values(label, pixel_weight, dice, batch_axis, classes)
+            refuse_fork()
+            custom.refuse_values(call.plan, call.layout, label, pixel_weight)
             return Custom(call)
         pixels = int(np.prod(shape)) // (classes * pred.shape[batch_axis])
         return Operators(call, blocks=blocks_for(pixels))
@@ -100,6 +101,7 @@ class StagedLoss(Loss):
         if kind is Kernels:
             return Kernels(call, arrays=False)
         if kind is Custom:
+            refuse_fork()
             return Custom(call)
         return Operators(call, blocks=0)
 

@@ -17,6 +17,7 @@ from soft_dice.resize import at_label_size
 from soft_dice import stages
 from soft_dice.sums import Slopes, Sums
 
+from .layout import Layout
 from .memory import Arrays, known, numpy_of, write, written
 
 LOG = logging.getLogger('gluon_dice')
@@ -170,12 +171,18 @@ class SumsOperator(mx.operator.CustomOp):
 
     def _batch_first(self, arrays: Arrays) -> List[np.ndarray]:
         pred, *others = map(numpy_of, arrays)
-        if self._batch_axis == 0:
-            return [pred, *others]
-        axis, options = self._options.dice.axis % pred.ndim, self._options.dice
-        with_axis = [each if each.ndim == pred.ndim else np.expand_dims(each, axis)
-                     for each in others]
-        return [each.swapaxes(0, self._batch_axis) for each in [pred, *with_axis]]
+        layout = Layout(self._options.dice.axis, self._batch_axis, pred.ndim)
+        return [pred.swapaxes(0, self._batch_axis), *batch_first(others, layout)]
+
+
+def batch_first(arrays: Sequence[np.ndarray], layout: Layout) -> List[np.ndarray]:
+    """Labels and pixel weights with samples first, and then also with a class axis."""
+    if layout.batch_axis == 0:
+        return list(arrays)
+    axis = layout.axis % layout.ndim
+    each_class = (each if each.ndim == layout.ndim else np.expand_dims(each, axis)
+                  for each in arrays)
+    return [each.swapaxes(0, layout.batch_axis) for each in each_class]
 
 
 def count(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], plan: Plan, batch_axis: int
@@ -189,15 +196,14 @@ def count(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], plan: Plan
         weighted=str(len(inputs) - 2)))
 
 
-def refuse_values(label: mx.nd.NDArray, pixel_weight: Optional[mx.nd.NDArray],
-                  options: DiceOptions, batch_axis: int, num_classes: int) -> None:
-    """Refuse values of arrays that are not allowed, which the operator itself could not.
+def refuse_values(plan: Plan, layout: Layout, label: mx.nd.NDArray,
+                  pixel_weight: Optional[mx.nd.NDArray] = None) -> None:
+    """Refuse values of arrays that are not allowed, which the operator itself must not.
 
     Raises
     ------
     ValueError
     """
-    arrays = [each if each is None else each.asnumpy() for each in (label, pixel_weight)]
-    if batch_axis:
-        arrays = [each if each is None else each.swapaxes(0, batch_axis) for each in arrays]
-    check_values(*arrays, num_classes, options)
+    arrays = [each.asnumpy() for each in (label, pixel_weight) if each is not None]
+    label, *weight = batch_first(arrays, layout)
+    check_values(label, *(weight or [None]), plan.num_classes, plan.dice)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from backends import input_layer, make_net, ndarray
 from mxnet import gluon
-from releases import STATIC
+from releases import STATIC, loaded
 from tolerances import TOLERANCE
 
 from gluon_dice import DeepSupervision, SoftDiceLoss
@@ -378,6 +378,5 @@ def test_exported_graph_is_loaded_again(tmp_path):
     inputs = [ndarray(each.astype('f')) for each in (*preds, label)]
     expected = net(*inputs).asnumpy()
     net.export(str(tmp_path / 'net'))
-    loaded = gluon.SymbolBlock.imports(str(tmp_path / 'net-symbol.json'),
-                                       [f'data{i}' for i in range(4)])
-    np.testing.assert_array_equal(loaded(*inputs).asnumpy(), expected)
+    again = loaded(tmp_path / 'net-symbol.json', [f'data{i}' for i in range(4)])
+    np.testing.assert_array_equal(again(*inputs).asnumpy(), expected)

@@ -6,7 +6,7 @@ from backends import FAMILIES, Net, differentiate, ndarray
 from cases import CASES, Arrays
 from cases_ce import CE_CASES
 from mxnet import autograd, gluon
-from releases import STATIC
+from releases import STATIC, loaded, operators_only
 from tolerances import TOLERANCE
 
 from gluon_dice import DiceCELoss, SoftDiceLoss
@@ -22,7 +22,6 @@ WEIGHT = RNG.uniform(0.5, 2, (3, 6, 5)).astype('float32')
 
 # All of this holds for F operators and for the kernels alike, but where it is marked.
 pytestmark = pytest.mark.usefixtures('implementation')
-operators_only = pytest.mark.parametrize('implementation', ['0'], indirect=True, ids=['operators'])
 
 
 def hybrid(**fields):
@@ -237,8 +236,8 @@ def test_exported_graph_is_loaded_again(tmp_path):
     inputs = [ndarray(PRED), ndarray(LABEL)]
     expected = net(*inputs).asnumpy()
     net.export(str(tmp_path / 'net'))
-    loaded = gluon.SymbolBlock.imports(str(tmp_path / 'net-symbol.json'), ['data0', 'data1'])
-    np.testing.assert_array_equal(loaded(*inputs).asnumpy(), expected)
+    again = loaded(tmp_path / 'net-symbol.json', ['data0', 'data1'])
+    np.testing.assert_array_equal(again(*inputs).asnumpy(), expected)
 
 
 # ---- the slopes of stage 2, which autograd takes as constants ----

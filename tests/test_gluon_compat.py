@@ -14,6 +14,7 @@ from tolerances import TOLERANCE
 import gluon_dice
 import soft_dice
 from gluon_dice import DiceCELoss, SoftDiceLoss, compat, framework
+from gluon_dice.stage_one import Custom, choose
 from soft_dice.gradcheck import relative_error
 
 NAMES = ('defaults', 'sigmoid binary index', 'ignored', 'pixel weights', 'channels last',
@@ -77,55 +78,23 @@ def test_a_graph_without_arange_like(case, monkeypatch):
     assert_right(graph_of(family(case.options).block(case.options), 'float64'), case)
 
 
-@pytest.mark.parametrize('axis', [0, 1, 2, 3])
+@pytest.mark.parametrize('axis', [0, 1, 2, 3], ids='only_operators-{}'.format)
 def test_index_array_in_place_of_arange_like(axis, monkeypatch):
     remove(monkeypatch, 'arange_like')
-    counted = compat.arange_like(mx.nd, mx.nd.random.normal(shape=(2, 3, 4, 5)), axis, 'float64',
-                                 'nothing can be done')
+    counted = compat.arange_like(mx.nd, mx.nd.random.normal(shape=(2, 3, 4, 5)), axis, 'float64')
     assert counted.dtype == np.float64
     assert counted.asnumpy().tolist() == list(range(2 + axis))
 
 
-@pytest.mark.parametrize('kind', [SoftDiceLoss, DiceCELoss])
-def test_without_either_a_graph_needs_num_classes(kind, monkeypatch):
+def test_without_either_it_is_a_custom_operator(monkeypatch):
     remove(monkeypatch, 'arange_like', 'index_array')
-    message = ('has neither contrib.arange_like .* nor contrib.index_array .*: give their number, '
-               r'for example SoftDiceLoss\(num_classes=4\)')
-    with pytest.raises(RuntimeError, match=message):
-        graph_of(kind())(PRED, LABEL)
-    with pytest.raises(RuntimeError, match=message):
-        kind()(mx.sym.Variable('pred'), mx.sym.Variable('label'))
-
-
-def test_without_either_there_is_no_resize(monkeypatch):
-    remove(monkeypatch, 'arange_like', 'index_array')
-    loss = SoftDiceLoss(resize='bilinear', num_classes=4)
-    with pytest.raises(RuntimeError, match='sizes cannot be compared, .*: use MXNet 1.5 or newer'):
-        loss(PRED, mx.nd.zeros((2, 9, 8)))
-
-
-@each_case
-def test_without_either_num_classes_serves(case, monkeypatch):
-    remove(monkeypatch, 'arange_like', 'index_array')
-    loss = family(case.options).block(case.options, num_classes=case.shape[1])
-    assert_right(graph_of(loss, 'float64'), case)
-
-
-def test_without_either_arrays_and_dense_labels_need_nothing(monkeypatch):
-    remove(monkeypatch, 'arange_like', 'index_array')
-    expected = SoftDiceLoss()(PRED, LABEL)
-    loss = SoftDiceLoss()
-    loss.hybridize()
-    np.testing.assert_array_equal(loss(PRED, LABEL).asnumpy(), expected.asnumpy())
-    one_hot = mx.nd.concat(mx.nd.ones((2, 1, 5, 3)), mx.nd.zeros((2, 3, 5, 3)), dim=1)
-    dense = graph_of(SoftDiceLoss(sparse_label=False))(PRED, one_hot)
-    assert relative_error(dense.asnumpy(), expected.asnumpy()) <= TOLERANCE['loss, float32']
+    assert choose().kind is Custom
 
 
 def test_what_is_lacking_is_said():
     found = compat.lacking(SimpleNamespace())
     assert found[0].startswith('contrib.arange_like (since 1.6): contrib.index_array ')
-    assert 'num_classes' in found[1] and len(found) == 2
+    assert 'Custom operator' in found[1] and len(found) == 2
     assert compat.lacking(SimpleNamespace(index_array=1)) == found[:1]
     assert compat.lacking(SimpleNamespace(index_array=1, arange_like=1)) == []
 
@@ -146,7 +115,7 @@ NEWER_NUMPY = ("import numpy; numpy.__dict__.pop('bool', None); "
 @pytest.mark.parametrize('trouble, sentence', [
     (NO_MXNET, 'gluon_dice needs MXNet: pip install "mxnet==1.9.1" "numpy<1.24" ('),
     (NEWER_NUMPY, f'MXNet cannot be imported with NumPy {np.__version__}: install an older one, '
-                  'pip install "numpy<1.24" (')])
+                  'pip install "numpy<1.24" (')], ids=['no_mxnet', 'numpy_without_bool'])
 def test_what_to_install_is_said_in_one_sentence(trouble, sentence):
     status, _, said = run_python(f'{trouble}\nimport gluon_dice')
     assert status == 1 and said.splitlines()[-1].startswith(f'ImportError: {sentence}'), said
