@@ -92,7 +92,7 @@ def _gradient(inputs: List[np.ndarray], options: Options, slopes: Slopes, bad: n
 
 def _arguments(inputs: List[np.ndarray], options: Options) -> Tuple[Any, ...]:
     pred, label, *weight = inputs
-    return (pred, label, options, *(weight or [None]))
+    return pred, label, options, weight[0] if weight else None
 
 
 # --- the operator ---------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class SumsProp(mx.operator.CustomOpProp):
             return in_shape, [[]] * outputs, []
         pred, label, *weight = map(tuple, in_shape)
         axis, batch_axis = self._options.dice.axis, self._batch_axis
-        check_shapes(self._options.dice, pred, label, *(weight or [None]), batch_axis)
+        check_shapes(self._options.dice, pred, label, weight[0] if weight else None, batch_axis)
         classes = resolve(self._options, pred[axis]).num_classes
         if self._num_classes not in (0, classes):
             raise ValueError(f'pred must have {self._num_classes} channels along axis {axis}; got '
@@ -205,5 +205,5 @@ def refuse_values(plan: Plan, layout: Layout, label: mx.nd.NDArray,
     ValueError
     """
     arrays = [each.asnumpy() for each in (label, pixel_weight) if each is not None]
-    label, *weight = batch_first(arrays, layout)
-    check_values(label, *(weight or [None]), plan.num_classes, plan.dice)
+    labels, *weights = batch_first(arrays, layout)
+    check_values(labels, weights[0] if weights else None, plan.num_classes, plan.dice)
