@@ -14,8 +14,7 @@ class DiceCELoss(StagedLoss):
     general formula: weights of the two and of classes, label smoothing, focal exponent, sigmoid.
 
     Works wherever :class:`SoftDiceLoss` does, with the same inputs, outputs (N,), dtypes and
-    errors, over the same kernels or MXNet's own operators: what is said there about the two holds
-    here.
+    errors, and is computed in the same ways: what is said there about these holds here.
 
     Parameters
     ----------

@@ -24,8 +24,7 @@ class SoftDiceLoss(StagedLoss):
         see ``class_weights``.
     batch_axis : int, default 0.  Of pred, and of a label that has pred's number of axes.
     num_classes : int, optional.  Of pred.  Options that do not fit it, and a pred of another number
-        of channels, are then refused, also inside a network's graph.  Required only there, for
-        index labels, on MXNet before 1.5, which cannot count channels.
+        of channels, are then refused, also inside a network's graph.
     **fields : options by name, in place of or on top of ``options``.
 
     Inputs
@@ -49,21 +48,28 @@ class SoftDiceLoss(StagedLoss):
         number of classes, where the inputs are arrays; SOFT_DICE_NATIVE is neither 0 nor 1.
     RuntimeError : SOFT_DICE_NATIVE=1, and the kernels cannot be used.
     mxnet.base.MXNetError : the same shapes inside a network's graph, which knows them only when it
-        runs; with the kernels also a bad value, when the result is read.
+        runs; a bad value, as below.
 
-    The sums over pixels are done by the compiled kernels, in one operator, where that can be built
-    and pred is on the CPU, and by MXNet's own operators otherwise; ``python -m gluon_dice info``
-    says which and why, and SOFT_DICE_NATIVE=0 or 1 in the environment decides.  A hybridized loss
-    follows a change of it; a hybridized network around it keeps what it was traced with.  There are
-    two differences.  A bad *value* (a label that is out of range, fractional or NaN, a pixel weight
-    that is negative or not finite) is an MXNetError that names it, but MXNet's operators cannot
-    refuse one: with them the loss and the gradient of that sample are NaN (with ``batch_dice`` of
-    all), likewise in a graph, with index labels, for an activation that makes no sense for the
-    number of classes.  And in a graph they cannot see a label with its axes in another order, nor,
-    without ``num_classes``, that ``classes`` names a class twice or drops it.
+    The sums over pixels are done in one of three ways.  ``python -m gluon_dice info`` says which and
+    why, and SOFT_DICE_NATIVE=0 or 1 in the environment decides: 0 never uses the compiled kernels,
+    1 makes it an error where they cannot be used.  A hybridized loss follows a change of it; a
+    hybridized network around it keeps what it was traced with.
 
-    A graph exported with the kernels needs ``gluon_dice.native.load()`` before it is loaded; one
-    that was traced under SOFT_DICE_NATIVE=0 needs nothing.
+    - *An operator over the kernels*, where it can be compiled (MXNet 1.9 and later) and pred is on
+      the CPU.  A bad *value* (a label that is out of range, fractional or NaN, a pixel weight that
+      is negative or not finite) is an MXNetError that names it, when the result is read.  A graph
+      exported with it needs ``gluon_dice.native.load()`` before it is loaded.
+    - *A Custom operator*, which is Python inside MXNet, over the kernels or NumPy: elsewhere on the
+      CPU, and always before MXNet 1.5.  A bad value is a ValueError at once where label and weight
+      are arrays; in a network's graph it makes loss and gradient of its sample NaN and is logged.  A
+      graph exported with it needs ``import gluon_dice`` before it is loaded.  Before MXNet 1.5 it
+      does not run in a forked process, and the loss says so instead of waiting for ever.
+    - *MXNet's own operators*, on a GPU, without kernels, or with SOFT_DICE_NATIVE=0.  They cannot
+      refuse a value: loss and gradient of that sample are NaN (with ``batch_dice`` of all), likewise
+      in a graph, with index labels, for an activation that makes no sense for the number of classes.
+      And in a graph they cannot see a label with its axes in another order, nor, without
+      ``num_classes``, that ``classes`` names a class twice or drops it.  An exported graph needs
+      nothing of ours.
 
     Examples
     --------
