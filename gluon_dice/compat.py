@@ -15,11 +15,11 @@ RELEASE = tuple(int(re.match('[0-9]*', each).group() or 0)  # type: ignore[union
 
 def lacking(contrib: Any = mx.sym.contrib) -> List[str]:
     """A sentence for each operator that is not there, which begins with its name."""
-    sentences = (
-        ('arange_like', 'since 1.6', 'contrib.index_array serves in its place'),
-        ('index_array', 'since 1.5', 'Python counts the pixels, in a Custom operator'))
-    return [f'contrib.{name} ({since}): {instead}'
-            for name, since, instead in sentences if not hasattr(contrib, name)]
+    if not hasattr(contrib, 'index_array'):
+        return ['contrib.index_array (since 1.5): Python counts the pixels, in a Custom operator']
+    if not hasattr(contrib, 'arange_like'):
+        return ['contrib.arange_like (since 1.6): contrib.index_array serves in its place']
+    return []
 
 
 def has_operators() -> bool:
