@@ -25,23 +25,22 @@ def build(arguments: argparse.Namespace) -> int:
     return 0
 
 
-IN_USE = {Kernels: 'the operator over the kernels', Operators: 'F operators',
-          Custom: 'a Custom operator over {}'}
-
-
 def info(arguments: argparse.Namespace) -> int:
     """Say what computes the sums over pixels and why; status 1 where it is not the kernels."""
     used, over = choose(), kernels.status()
+    by_kernels = used.kind is Kernels or used.kind is Custom and over.in_use
     print(f'mxnet     {mx.__version__}, {compat.gpus()} GPUs')
     for sentence in compat.lacking():
         print(f'lacks     {sentence}')
-    print(f'in use    {IN_USE[used.kind].format("the kernels" if over.in_use else "NumPy")}')
+    name = {Kernels: 'the operator over the kernels', Operators: 'F operators',
+            Custom: f'a Custom operator over {"the kernels" if over.in_use else "NumPy"}'}
+    print(f'in use    {name[used.kind]}')
     print(f'because   {used.reason or over.reason}')
     try:
         print(f'operator  {cached(native.recipe())}')
     except BuildError:  # the reason says so already
         pass
-    return int(not over.in_use and kernels.requested() is not False)
+    return int(not by_kernels and kernels.requested() is not False)
 
 
 def check(arguments: argparse.Namespace) -> int:

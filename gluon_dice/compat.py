@@ -3,7 +3,6 @@
 docs/versions.md says what was run on which release.
 """
 import functools
-import os
 import re
 from typing import Any, Callable, List
 
@@ -25,22 +24,6 @@ def lacking(contrib: Any = mx.sym.contrib) -> List[str]:
 def has_operators() -> bool:
     """Whether MXNet has the operators that stage 1 in its operators needs; since 1.5."""
     return hasattr(mx.sym.contrib, 'index_array')
-
-
-_home = os.getpid()
-
-
-def refuse_fork() -> None:
-    """Refuse a Custom operator where it would never give an answer.
-
-    Raises
-    ------
-    RuntimeError : before MXNet 1.5, in a process forked from one that had imported this.
-    """
-    if RELEASE < (1, 5) and os.getpid() != _home:
-        raise RuntimeError(f'MXNet {mx.__version__} runs no Custom operator in a forked process, so '
-                           'the loss would never give an answer: start the process anew, for '
-                           "example with multiprocessing.get_context('spawn')")
 
 
 def gpus() -> int:

@@ -59,17 +59,17 @@ class SoftDiceLoss(StagedLoss):
       the CPU.  A bad *value* (a label that is out of range, fractional or NaN, a pixel weight that
       is negative or not finite) is an MXNetError that names it, when the result is read.  A graph
       exported with it needs ``gluon_dice.native.load()`` before it is loaded.
-    - *A Custom operator*, which is Python inside MXNet, over the kernels or NumPy: elsewhere on the
-      CPU, and always before MXNet 1.5.  A bad value is a ValueError at once where label and weight
-      are arrays; in a network's graph it makes loss and gradient of its sample NaN and is logged.  A
-      graph exported with it needs ``import gluon_dice`` before it is loaded.  Before MXNet 1.5 it
-      does not run in a forked process, and the loss says so instead of waiting for ever.
-    - *MXNet's own operators*, on a GPU, without kernels, or with SOFT_DICE_NATIVE=0.  They cannot
+    - *MXNet's own operators*, on a GPU, without a compiler, or with SOFT_DICE_NATIVE=0.  They cannot
       refuse a value: loss and gradient of that sample are NaN (with ``batch_dice`` of all), likewise
       in a graph, with index labels, for an activation that makes no sense for the number of classes.
       And in a graph they cannot see a label with its axes in another order, nor, without
       ``num_classes``, that ``classes`` names a class twice or drops it.  An exported graph needs
       nothing of ours.
+    - *A Custom operator*, which is Python inside MXNet, over the kernels or NumPy: always before
+      MXNet 1.5, and nowhere else.  A bad value is a ValueError at once where label and weight are
+      arrays; in a network's graph it makes loss and gradient of its sample NaN and is logged.  A
+      graph exported with it needs ``import gluon_dice`` before it is loaded.  It does not run in a
+      forked process, and the loss says so instead of waiting for ever.
 
     Examples
     --------

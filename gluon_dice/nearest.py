@@ -8,7 +8,7 @@ from soft_dice.inputs import check_shapes
 from soft_dice.options import DiceOptions
 from soft_dice.resize import nearest
 
-from .compat import refuse_fork
+from . import forks
 from .layout import Layout
 from .memory import Arrays, known, numpy_of, write
 
@@ -43,6 +43,8 @@ class NearestProp(mx.operator.CustomOpProp):
         return in_shape, [shape], []
 
     def create_operator(self, *_: Any) -> 'NearestOperator':
+        forks.refuse()
+        forks.wait_before()
         return NearestOperator(self._options.axis)
 
 
@@ -68,7 +70,6 @@ class NearestOperator(mx.operator.CustomOp):
 
 def to_pred_size(F: Any, array: Any, pred: Any, layout: Layout, dense: bool) -> Any:
     """As :func:`gluon_dice.resize.to_pred_size`."""
-    refuse_fork()
     array, pred = F.BlockGrad(array), F.BlockGrad(pred)
     return F.Custom(array, pred, op_type='soft_dice_nearest', axis=str(layout.axis),
                     batch_axis=str(layout.batch_axis), dense=str(int(dense)))

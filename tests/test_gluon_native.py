@@ -259,17 +259,18 @@ LOSS = ('import mxnet as mx; from gluon_dice import SoftDiceLoss; '
         'print(SoftDiceLoss()(mx.nd.zeros((1, 2, 4)), mx.nd.zeros((1, 4))).asscalar())')
 
 
-def test_without_it_a_custom_operator_serves(tmp_path):
+def test_without_an_operator_the_f_operators_serve(tmp_path):
     """It cannot be compiled: a reason, which one may ask for, and the same loss."""
-    environment = dict(SOFT_DICE_CACHE=str(tmp_path), CXX='/nowhere/g++')
-    for setting in ('', '1'):
-        done = in_a_new_process(LOSS, SOFT_DICE_NATIVE=setting, **environment)
-        assert done.returncode == 0 and abs(float(done.stdout) - 2 / 3) < 1e-4
+    environment = dict(SOFT_DICE_CACHE=str(tmp_path), CXX='/nowhere/g++', SOFT_DICE_NATIVE='')
+    done = in_a_new_process(LOSS, **environment)
+    assert done.returncode == 0 and abs(float(done.stdout) - 2 / 3) < 1e-4
     told = in_a_new_process('import sys; from gluon_dice.__main__ import main; '
-                            'sys.exit(main(["info"]))', SOFT_DICE_NATIVE='', **environment)
-    assert told.returncode == 0
-    assert b'a Custom operator over the kernels' in told.stdout
-    assert b'/nowhere/g++, is not there' in told.stdout
+                            'sys.exit(main(["info"]))', **environment)
+    assert told.returncode == 1
+    assert b'F operators' in told.stdout and b'/nowhere/g++, is not there' in told.stdout
+    required = in_a_new_process(LOSS, **{**environment, 'SOFT_DICE_NATIVE': '1'})
+    assert required.returncode == 1
+    assert b'SOFT_DICE_NATIVE=1, but the operator cannot be used: the com' in required.stderr
 
 
 @pytest.mark.slow

@@ -32,12 +32,12 @@ OLDEST_API = 11  # MXNet 1.9; 1.8 has another one, and its wheel not all of it
 
 
 def elsewhere(pred: Any) -> str:
-    """Why this prediction, an NDArray or a Symbol, is none for code that runs on the CPU; empty
-    where it is one."""
+    """Why this prediction, an NDArray or a Symbol, is none for an operator that only runs on the
+    CPU; empty where it is one, and for None."""
     if isinstance(pred, mx.nd.NDArray):
         return '' if on_cpu(pred) else f'the prediction is on {pred.context}'
-    if kernels.requested() is None and gpus():
-        return 'a graph may run on a GPU of this machine, and the kernels cannot'
+    if pred is not None and kernels.requested() is None and gpus():
+        return 'a graph may run on a GPU of this machine, and the operator cannot'
     return ''
 
 
