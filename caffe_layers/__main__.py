@@ -7,28 +7,25 @@ from typing import List, Optional
 from soft_dice.arrays import CannotRun
 from soft_dice.version import add_version
 
-from . import framework
+from . import add, framework
 from .bundle import command as bundle
-
-NEED_CAFFE = {'check': 'prove or refute a loss layer',
-              'add': 'put the loss into a train prototxt, and prove it'}
 
 
 def _add_commands(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     reason = framework.why_not()
-    if not reason:
-        from . import add, check
-        check.add_command(commands)
-        add.add_command(commands)
 
     def refuse(arguments: argparse.Namespace) -> int:
         raise CannotRun(reason)
 
-    for name, does in NEED_CAFFE.items() if reason else ():
-        each = commands.add_parser(name, help=f'{does} (needs Caffe)', add_help=False,
-                                   prefix_chars='\0')  # whatever is asked
+    if reason:
+        each = commands.add_parser('check', help='prove or refute a loss layer (needs Caffe)',
+                                   add_help=False, prefix_chars='\0')  # whatever is asked
         each.add_argument('rest', nargs='*')
         each.set_defaults(run=refuse)
+    else:
+        from . import check
+        check.add_command(commands)
+    add.add_command(commands)
     bundle.add_command(commands)
 
 

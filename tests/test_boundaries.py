@@ -48,13 +48,19 @@ def test_without_caffe(tmp_path):
     refusal = 'this Python cannot import Caffe ('
     status, _, said = run_python("sys.modules['caffe'] = None\nimport caffe_layers")
     assert status == 1 and said.splitlines()[-1].startswith(f'ImportError: {refusal}'), said
-    for words in ("'check', '--class', 'a:B'", "'add', 'net.prototxt', '--force'", "'add', '-h'"):
+    for words in ("'check', '--class', 'a:B'", "'check', '-h'"):
         status, printed, said = run_python(WITHOUT_CAFFE.format(words=words))
-        name = words.split("'")[1]
         assert (status, printed) == (2, '') and said.count('\n') == 1, said
-        assert said.startswith(f'caffe_layers {name}: {refusal}'), said
+        assert said.startswith(f'caffe_layers check: {refusal}'), said
     status, printed, _ = run_python(WITHOUT_CAFFE.format(words="'--help'"))
     assert status == 0 and '(needs Caffe)' in printed
+    status, printed, _ = run_python(WITHOUT_CAFFE.format(words="'add', '-h'"))
+    assert status == 0 and 'Without Caffe the result is not proved' in printed
+    (tmp_path / 'caffe.py').write_text('raise TypeError("Descriptors cannot be\\ncreated")')
+    status, _, said = run_python(f'sys.path.insert(0, {str(tmp_path)!r})\nsys.argv = ["-m", "check"]'
+                                 '\nrunpy.run_module("caffe_layers", run_name="__main__")')
+    assert status == 2 and said.startswith(
+        'caffe_layers check: this Python cannot import Caffe (Descriptors cannot be): take')
     made = str(tmp_path / 'soft_dice_layer.py')
     status, printed, said = run_python(
         WITHOUT_CAFFE.format(words=f"'bundle', '--out', {made!r}"))
