@@ -1,4 +1,4 @@
-"""The version of all three packages; setup.cfg reads it from here."""
+"""The version of all three packages; setup.py reads it from here."""
 import argparse
 
 __version__ = '0.1.0'

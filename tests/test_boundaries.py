@@ -57,8 +57,8 @@ def test_without_caffe(tmp_path):
     status, printed, _ = run_python(WITHOUT_CAFFE.format(words="'add', '-h'"))
     assert status == 0 and 'Without Caffe the result is not proved' in printed
     (tmp_path / 'caffe.py').write_text('raise TypeError("Descriptors cannot be\\ncreated")')
-    status, _, said = run_python(f'sys.path.insert(0, {str(tmp_path)!r})\nsys.argv = ["-m", "check"]'
-                                 '\nrunpy.run_module("caffe_layers", run_name="__main__")')
+    status, _, said = run_python(f"sys.path.insert(0, {str(tmp_path)!r})\n"
+                                 "sys.argv = ['-m', 'check']\nrunpy.run_module('caffe_layers', run_name='__main__')")
     assert status == 2 and said.startswith(
         'caffe_layers check: this Python cannot import Caffe (Descriptors cannot be): take')
     made = str(tmp_path / 'soft_dice_layer.py')
