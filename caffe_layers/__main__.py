@@ -5,6 +5,7 @@ import sys
 from typing import List, Optional
 
 from soft_dice.arrays import CannotRun
+from soft_dice.checker.command import add_without
 from soft_dice.version import add_version
 
 from . import add, framework
@@ -13,15 +14,8 @@ from .bundle import command as bundle
 
 def _add_commands(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     reason = framework.why_not()
-
-    def refuse(arguments: argparse.Namespace) -> int:
-        raise CannotRun(reason)
-
     if reason:
-        each = commands.add_parser('check', help='prove or refute a loss layer (needs Caffe)',
-                                   add_help=False, prefix_chars='\0')  # whatever is asked
-        each.add_argument('rest', nargs='*')
-        each.set_defaults(run=refuse)
+        add_without('Caffe', commands, 'check', reason)
     else:
         from . import check
         check.add_command(commands)

@@ -22,9 +22,9 @@ def add(arguments: argparse.Namespace) -> int:
     """Write a copy of a train prototxt with our loss layer in place of (or beside) its
     SoftmaxWithLoss, show the difference, and run the result in Caffe once to prove it: forward,
     backward, is the gradient finite and not zero?  Only the lines of that layer change; its name,
-    top, rules, loss_weight and ignore_label are kept.  Without Caffe the result is not proved.  Exit
-    status 0: written and proved, or the layer was there already; 1: written, but not proved, which
-    is said; 2: nothing was written.
+    top, rules, loss_weight and ignore_label are kept.  Without Caffe the result is not proved.
+    Exit status 0: written and proved, or the layer was there already; 1: written, but not proved,
+    which is said; 2: nothing was written.
     """
     path = arguments.net
     text = reader.read_text(path)

@@ -81,7 +81,6 @@ def _check_bottoms(net: Any, site: Site, bottoms: List[str]) -> None:
 
 def _check_classes(net: Any, site: Site, options: Options) -> None:
     """Raise CannotRun where the options are none for as many classes as the prediction has."""
-    layers = site.above(net)
     channels = prototxt.channels_of(site.layer(net), site.pred, site.above(net))
     try:
         resolve(options, channels or None)
