@@ -3116,6 +3116,13 @@ def along(gradient, lines):
         return _np_matmul(lines.reshape(len(lines), -1), gradient.ravel())
 
 
+# --- soft_dice.version ---------------------------------------------------------------------------
+#
+# The version of all three packages; setup.py reads it from here, and the one file has it too.
+
+__version__ = '0.1.0'
+
+
 # --- caffe_layers.bundle.proof -------------------------------------------------------------------
 #
 # What the one file does when it is run: it proves its gradients, in seconds and without Caffe.
@@ -3148,8 +3155,11 @@ def main(module, arguments):
     """Exit status 0 where all gradients are right, otherwise 1.
 
     module : the name that a prototxt has to give.
-    arguments : none; '--in-caffe' is what this tells the process of its own.
+    arguments : none, or '--version'; '--in-caffe' is what this tells the process of its own.
     """
+    if list(arguments) == ['--version']:
+        print(_format('gluon-dice {0}', __version__))
+        return 0
     if list(arguments) == ['--in-caffe']:
         print(error_in_caffe(module))
         return 0
