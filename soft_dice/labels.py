@@ -165,7 +165,7 @@ def _added(pixels: Dict[int, int], piece: np.ndarray) -> Tuple[Optional[Dict[int
     whole, off = piece, 0.0
     if piece.dtype.kind == 'f':
         whole = rounded(piece)
-        if not (whole == np.rint(whole)).all():  # NaN is not, either
+        if not (np.isfinite(whole) & (whole == np.rint(whole))).all():
             return None, 0.0
         off = float(np.abs(piece - whole).max())
     if 0 <= whole.min() and whole.max() < MOST_VALUES:

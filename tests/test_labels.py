@@ -195,6 +195,16 @@ def test_a_scale_slope_leaves_class_numbers(slope, factor, tmp_path, capsys):
     assert re.search(r'class numbers 0 to 3, up to \de-0\d off, rounded\.$', sentence)
 
 
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 0.5, -1.0, 5000.0, 1e10])
+def test_a_number_that_is_no_class_is_told_with_its_place(value, tmp_path, capsys):
+    label = INDEX.astype('float64')
+    label[3, 4] = value
+    status, out, err = weights(capsys, save(tmp_path / 'l.npy', label))
+    assert (status, out) == (2, '') and err.count('\n') == 1
+    assert 'l.npy: label must be a whole number in [0, 4096)' in err
+    assert f'; got {value} in sample 0, pixel 34 of 120' in err
+
+
 def test_a_scale_slope_that_makes_fractions(tmp_path, capsys):
     write_nifti(tmp_path / 'l.nii.gz', VOLUME, 1.25)
     status, _, err = weights(capsys, tmp_path / 'l.nii.gz')
