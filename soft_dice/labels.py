@@ -175,8 +175,8 @@ def _added(pixels: Dict[int, int], piece: np.ndarray) -> Tuple[Optional[Dict[int
     else:
         values, numbers = np.unique(whole, return_counts=True)
     total = dict(pixels)
-    for value, number in zip(values.tolist(), numbers.tolist()):
-        total[int(value)] = total.get(int(value), 0) + number
+    for value, number in zip(values, numbers):
+        total[int(value)] = total.get(int(value), 0) + int(number)
     return (total if len(total) <= MOST_VALUES else None), off
 
 

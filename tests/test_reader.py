@@ -55,6 +55,7 @@ def test_the_examples(path):
     'loss_weight: [1, 2.5e-3] loss_weight: 1f loss_weight: -.5 loss_weight: inf',
     'loss_weight: nan loss_weight: -inf loss_weight: 30f',
     'propagate_down: [true, false] propagate_down: 1 propagate_down: 0',
+    'propagate_down: [t, f, True, False] loss_param { normalize: t }',
     'loss_param { ignore_label: 0xff normalize: false }', 'loss_param < ignore_label: -1 >',
     'loss_param: { ignore_label: 017 normalization: BATCH_SIZE }', 'loss_param { }',
     'loss_param { normalization: 3 }', 'softmax_param { axis: -3, engine: CAFFE };',
