@@ -1166,11 +1166,24 @@ def _check_pred_shape(shape, axis, batch_axis):
 
 def check_label(label, num_classes, options, sample):
     """Refuse bad values in the label (1, ...) of one sample of a larger batch."""
+    check_values(label, None, num_classes, options, sample)
+
+
+def check_values(label, pixel_weight, num_classes, options, first_sample=0):
+    """Refuse bad values in a label and pixel weights (N, ...), as :func:`prepare` does.
+
+    Raises
+    ------
+    ValueError
+    """
     label = _numeric('label', label)
     if options.sparse_label:
-        _check_index(label.reshape(1, -1), num_classes, options.ignore_label, sample)
+        _check_index(label.reshape(len(label), -1), num_classes, options.ignore_label,
+                first_sample)
     else:
-        _check_dense(_flatten(label, options.axis), options.ignore_label, sample)
+        _check_dense(_flatten(label, options.axis), options.ignore_label, first_sample)
+    if pixel_weight is not None:
+        _pixel_weight(pixel_weight.reshape(len(pixel_weight), -1))
 
 
 def restore(flat, shape, axis):

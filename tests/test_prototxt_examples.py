@@ -43,6 +43,7 @@ def losses_of(path):
 @pytest.mark.parametrize('path', FRAGMENTS, ids=lambda path: path.stem)
 def test_example(path):
     losses = list(losses_of(path))
+    caffe.set_random_seed(0)  # of 300 others two saturate, and float32 loses digits
     net = caffe.Net(str(path), caffe.TRAIN)
     fill(net, losses[0][-1], net.blobs[losses[0][0]].shape[1], np.random.RandomState(0))
     net.forward()
