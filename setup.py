@@ -8,9 +8,17 @@ from setuptools.command.build_ext import build_ext
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NATIVE = os.path.join('soft_dice', 'native')
-SPEC = importlib.util.spec_from_file_location('build', os.path.join(HERE, NATIVE, 'build.py'))
-native = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(native)
+
+
+def module_at(*path):
+    """A module by its path: nothing that the package needs is installed yet."""
+    spec = importlib.util.spec_from_file_location(path[-1], os.path.join(HERE, *path))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+native = module_at(NATIVE, 'build.py')
 
 
 class BuildKernels(build_ext):
@@ -44,4 +52,6 @@ class WithKernels(Distribution):
         return True
 
 
-setup(cmdclass={'build_ext': BuildKernels}, distclass=WithKernels)
+# Before 46.4 setuptools imports the package for "version = attr:" in setup.cfg, and NumPy with it.
+setup(version=module_at('soft_dice', 'version.py').__version__,
+      cmdclass={'build_ext': BuildKernels}, distclass=WithKernels)

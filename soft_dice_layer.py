@@ -1166,11 +1166,24 @@ def _check_pred_shape(shape, axis, batch_axis):
 
 def check_label(label, num_classes, options, sample):
     """Refuse bad values in the label (1, ...) of one sample of a larger batch."""
+    check_values(label, None, num_classes, options, sample)
+
+
+def check_values(label, pixel_weight, num_classes, options, first_sample=0):
+    """Refuse bad values in a label and pixel weights (N, ...), as :func:`prepare` does.
+
+    Raises
+    ------
+    ValueError
+    """
     label = _numeric('label', label)
     if options.sparse_label:
-        _check_index(label.reshape(1, -1), num_classes, options.ignore_label, sample)
+        _check_index(label.reshape(len(label), -1), num_classes, options.ignore_label,
+                first_sample)
     else:
-        _check_dense(_flatten(label, options.axis), options.ignore_label, sample)
+        _check_dense(_flatten(label, options.axis), options.ignore_label, first_sample)
+    if pixel_weight is not None:
+        _pixel_weight(pixel_weight.reshape(len(pixel_weight), -1))
 
 
 def restore(flat, shape, axis):
@@ -3116,6 +3129,13 @@ def along(gradient, lines):
         return _np_matmul(lines.reshape(len(lines), -1), gradient.ravel())
 
 
+# --- soft_dice.version ---------------------------------------------------------------------------
+#
+# The version of all three packages; setup.py reads it from here, and the one file has it too.
+
+__version__ = '0.1.0'
+
+
 # --- caffe_layers.bundle.proof -------------------------------------------------------------------
 #
 # What the one file does when it is run: it proves its gradients, in seconds and without Caffe.
@@ -3148,8 +3168,11 @@ def main(module, arguments):
     """Exit status 0 where all gradients are right, otherwise 1.
 
     module : the name that a prototxt has to give.
-    arguments : none; '--in-caffe' is what this tells the process of its own.
+    arguments : none, or '--version'; '--in-caffe' is what this tells the process of its own.
     """
+    if list(arguments) == ['--version']:
+        print(_format('gluon-dice {0}', __version__))
+        return 0
     if list(arguments) == ['--in-caffe']:
         print(error_in_caffe(module))
         return 0

@@ -11,6 +11,8 @@ from typing import List, Optional, Sequence
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from soft_dice.version import add_version
+
 from . import report
 from .contestants import CONTESTANTS, SHAPES, Contestant, Shape
 from .measure import ROOT, Measurement, Problem, Settings, Tick, measure, turns
@@ -114,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f'Contestants: {", ".join(CONTESTANTS)}. Exit status: 0; 1 for a contestant that '
         'computes something else, or with --check a condition that fails; 2 for what could not '
         'run.')
+    add_version(parser)
     what = parser.add_argument_group('what is measured')
     what.add_argument('--shapes', type=_shape, nargs='+', metavar='N,C,H,W',
                       help='of the logits, with any number of spatial axes (default: five)')

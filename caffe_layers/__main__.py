@@ -5,30 +5,21 @@ import sys
 from typing import List, Optional
 
 from soft_dice.arrays import CannotRun
+from soft_dice.checker.command import add_without
 from soft_dice.version import add_version
 
-from . import framework
+from . import add, framework
 from .bundle import command as bundle
-
-NEED_CAFFE = {'check': 'prove or refute a loss layer',
-              'add': 'put the loss into a train prototxt, and prove it'}
 
 
 def _add_commands(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     reason = framework.why_not()
-    if not reason:
-        from . import add, check
+    if reason:
+        add_without('Caffe', commands, 'check', reason)
+    else:
+        from . import check
         check.add_command(commands)
-        add.add_command(commands)
-
-    def refuse(arguments: argparse.Namespace) -> int:
-        raise CannotRun(reason)
-
-    for name, does in NEED_CAFFE.items() if reason else ():
-        each = commands.add_parser(name, help=f'{does} (needs Caffe)', add_help=False,
-                                   prefix_chars='\0')  # whatever is asked
-        each.add_argument('rest', nargs='*')
-        each.set_defaults(run=refuse)
+    add.add_command(commands)
     bundle.add_command(commands)
 
 

@@ -9,21 +9,28 @@ from typing import Any
 
 from soft_dice.arrays import CannotRun
 
-from . import edit, files, new_layer, params, place, prototxt, request
-from .proof import prove
+from . import edit, files, framework, new_layer, params, place, prototxt, reader, request
 from .show import say, show_difference, what_happens
+
+NO_CAFFE = framework.why_not()
+if not NO_CAFFE:
+    from . import caffe_proto
+    from .proof import prove
 
 
 def add(arguments: argparse.Namespace) -> int:
     """Write a copy of a train prototxt with our loss layer in place of (or beside) its
     SoftmaxWithLoss, show the difference, and run the result in Caffe once to prove it: forward,
     backward, is the gradient finite and not zero?  Only the lines of that layer change; its name,
-    top, rules, loss_weight and ignore_label are kept.  Exit status 0: written and proved, or the
-    layer was there already; 1: written, but not proved, which is said; 2: nothing was written.
+    top, rules, loss_weight and ignore_label are kept.  Without Caffe the result is not proved.
+    Exit status 0: written and proved, or the layer was there already; 1: written, but not proved,
+    which is said; 2: nothing was written.
     """
     path = arguments.net
-    text = prototxt.read_text(path)
-    net = prototxt.parse_net(text, path)
+    text = reader.read_text(path)
+    net = reader.read(text, path)
+    if not NO_CAFFE:
+        caffe_proto.parse_net(text, path)  # which knows every field
     asked = request.read(arguments)
     site = place.find(net, asked)
     if site.ours is not None:
@@ -35,11 +42,12 @@ def add(arguments: argparse.Namespace) -> int:
     for note in [what_happens(net, site, layer), *notes]:
         say(note)
     show_difference(text, new_text, path, asked.target)
-    proof = prove(text, new_text, layer.name, site.phase, path)
+    proof = None if NO_CAFFE else prove(text, new_text, layer.name, site.phase, path)
     say(files.rewrite(path, text, new_text) if asked.in_place
         else files.write(asked.target, new_text))
-    say(proof.sentence)
-    return 0 if proof.holds else 1
+    say(proof.sentence if proof else f'Not proved: {NO_CAFFE}.  There, `python -m caffe_layers '
+        f'check {asked.target}` proves it.')
+    return 0 if proof and proof.holds else 1
 
 
 def _check_same(ours: Any, asked: request.Request) -> None:

@@ -2,12 +2,9 @@
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from caffe.proto import caffe_pb2
-from google.protobuf import text_encoding  # type: ignore[import-untyped]
-
 from soft_dice.arrays import CannotRun
 
-from . import prototxt, spans
+from . import reader, spans
 from .spans import Field
 
 RULES = ('include', 'exclude')  # in which phase, level and stage a layer is there
@@ -43,7 +40,8 @@ def put(text: str, net: Any, layer: Layer, at: Optional[int], replaces: bool, pa
     ------
     CannotRun : the text is written in a way that would change more than the layer.
     """
-    blocks = spans.layers(text)
+    fields = spans.parse(text, path)
+    blocks = [field for field in fields if field.name == 'layer' and field.items is None]
     if len(blocks) != len(net.layer):
         raise CannotRun(f'{path} writes layers as a list, "layer: [...]": give each its own '
                         '"layer {...}"')
@@ -53,18 +51,22 @@ def put(text: str, net: Any, layer: Layer, at: Optional[int], replaces: bool, pa
         new_text, place = _replace(text, blocks[at], layer), at
     else:
         new_text, place = _beside(text, blocks[at], layer), at + 1
-    new, old = prototxt.parse_net(new_text, path), caffe_pb2.NetParameter()
-    made = new.layer[place]
-    del new.layer[place]
-    old.CopyFrom(net)
-    if replaces:
-        del old.layer[at]
-    same = (made.name, list(made.bottom), made.python_param.param_str) == \
+    made = reader.read(new_text, path).layer[place]
+    same = (made.name, made.bottom, made.python_param.param_str) == \
         (layer.name, list(layer.bottoms), layer.param_str)
-    if new.SerializeToString() != old.SerializeToString() or not same:  # == fails at a NaN
+    others = [_without(spans.parse(new_text, path), place),
+              _without(fields, at if replaces else None)]
+    if others[0] != others[1] or not same:
         raise CannotRun(f'{path} is written in a way that this command cannot edit without '
                         'changing more than the loss')
     return new_text
+
+
+def _without(fields: Sequence[Field], place: Optional[int]) -> List[Tuple[object, ...]]:
+    """What the fields of a net mean, but for that layer."""
+    layers = [field for field in fields if field.name == 'layer']
+    gone = None if place is None else layers[place]
+    return [field.meaning() for field in fields if field is not gone]
 
 
 def _replace(text: str, block: Field, layer: Layer) -> str:
@@ -130,9 +132,14 @@ def _python_param(layer: Layer, line_by_line: bool, indent: str) -> str:
 
 def _quoted(text: str) -> str:
     """As a string of prototxt; JSON as people write it there."""
-    if '"' in text and "'" not in text and '\\' not in text:
+    if '"' in text and not re.search(r"['\\\x00-\x1f]", text):
         return f"'{text}'"
-    return f'"{text_encoding.CEscape(text, as_utf8=True)}"'
+    return '"' + re.sub(r'["\\\x00-\x1f]', _escaped, text) + '"'
+
+
+def _escaped(match: 're.Match[str]') -> str:
+    character = match.group()
+    return f'\\{character}' if character in '"\\' else f'\\{ord(character):03o}'
 
 
 class _Editor:
@@ -228,9 +235,7 @@ class _Editor:
 
 def _says_the_same(fields: Sequence[str], others: Sequence[str]) -> bool:
     """Do these fields of a layer mean what the others mean, however they are written?"""
-    one, other = (prototxt.parse('\n'.join(each), caffe_pb2.LayerParameter())
-                  for each in (fields, others))
-    return one == other
+    return reader.layer('\n'.join(fields)) == reader.layer('\n'.join(others))
 
 
 def _joined(text: str, more: str) -> str:

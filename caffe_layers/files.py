@@ -50,7 +50,7 @@ def rewrite(path: str, old_text: str, text: str) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    return text.encode('utf-8', 'surrogateescape')  # as prototxt.read_text decodes
+    return text.encode('utf-8', 'surrogateescape')  # as reader.read_text decodes
 
 
 def _backup(path: str, data: bytes) -> str:

@@ -6,8 +6,9 @@ def why_not() -> str:
     """Why there is no Caffe to work with; empty where there is."""
     try:
         import caffe  # noqa: F401
-    except ImportError as error:
-        return (f'this Python cannot import Caffe ({error}): take the Python that your Caffe was '
+    except Exception as error:  # with a protobuf that is too new it is a TypeError of many lines
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        return (f'this Python cannot import Caffe ({first}): take the Python that your Caffe was '
                 'built for, or let `make env` build both')
     return ''
 

@@ -24,7 +24,7 @@ from soft_dice.checker.numeric import relative_error
 from soft_dice.checker.subject import (INPUTS, LABELS, Died, Evaluation, Example, Refused, Shape,
                                        Subject, default_label)
 
-from . import prototxt
+from . import caffe_proto, prototxt
 from .checker.rig import NetReader, Rig, Spec
 from .checker.worker import Hung, Session
 
@@ -226,7 +226,7 @@ def class_case(layer: Union[type, str], pred: Shape, label: Optional[Shape] = No
                         f'{name}')
     if module == '__main__':
         raise CannotRun(f'Caffe imports a layer by its module; move {class_name} into a file')
-    parameter = prototxt.python_layer(module, class_name, param_str)
+    parameter = caffe_proto.python_layer(module, class_name, param_str)
     assumed = []
     shape = default_label(pred, label, label_kind or 'index')
     if label is None:
@@ -242,7 +242,7 @@ def net_cases(path: str, layer: Optional[str] = None, pred: Optional[Shape] = No
               label: Optional[Shape] = None, input: Optional[str] = None,
               label_kind: Optional[str] = None) -> List[Case]:
     """The cases of a net's losses, or of the one named."""
-    net = prototxt.read(path)
+    net = caffe_proto.read(path)
     losses = prototxt.choose(net, layer, path)
     shapes: Dict[str, Shape] = {}
     if pred is None or label is None or any(len(loss.layer.bottom) > 2 for loss in losses):

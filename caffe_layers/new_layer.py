@@ -3,13 +3,15 @@ import difflib
 from typing import Any, Dict, List, Optional, Set, Tuple
 
 import numpy as np
-from caffe.proto import caffe_pb2
 
 from soft_dice.arrays import CannotRun
+from soft_dice.options import Options
+from soft_dice.plan import resolve
 
 from . import params, prototxt
 from .edit import Layer
 from .place import Site
+from .reader import BATCH_SIZE, NONE
 from .request import Request
 
 
@@ -25,8 +27,10 @@ def make(net: Any, site: Site, asked: Request) -> Tuple[Layer, List[str]]:
     bottoms = [site.pred, site.label] + ([asked.weights] if asked.weights else [])
     _check_bottoms(net, site, bottoms)
     name, top = _name_and_top(net, site, asked.name)
+    text = param_str(options, asked.class_name)
+    _check_classes(net, site, params.read(text, params.LOSSES[asked.class_name]))
     return Layer(name, bottoms, top, _loss_weight(old, site, asked.loss_weight), asked.class_name,
-                 param_str(options, asked.class_name), _propagate_down(old, bottoms)), notes
+                 text, _propagate_down(old, bottoms)), notes
 
 
 def param_str(options: Dict[str, Any], class_name: str) -> str:
@@ -61,8 +65,7 @@ def _carried(net: Any, site: Site, given: Dict[str, Any]) -> Tuple[Dict[str, Any
 def _sums_pixels(loss_param: Any) -> bool:
     """Is a SoftmaxWithLoss of these a sum over pixels, not a mean?"""
     if loss_param.HasField('normalization'):
-        mode = loss_param.normalization
-        return mode in (caffe_pb2.LossParameter.BATCH_SIZE, caffe_pb2.LossParameter.NONE)
+        return loss_param.normalization in (BATCH_SIZE, NONE)
     return loss_param.HasField('normalize') and not loss_param.normalize
 
 
@@ -74,6 +77,16 @@ def _check_bottoms(net: Any, site: Site, bottoms: List[str]) -> None:
             close = difflib.get_close_matches(bottom, there, n=1)
             raise CannotRun(f'there is no blob {bottom!r} {where}'
                             + ''.join(f'; did you mean {each!r}?' for each in close))
+
+
+def _check_classes(net: Any, site: Site, options: Options) -> None:
+    """Raise CannotRun where the options are none for as many classes as the prediction has."""
+    channels = prototxt.channels_of(site.layer(net), site.pred, site.above(net))
+    try:
+        resolve(options, channels or None)
+    except ValueError as error:
+        start = f'{site.pred} has {channels} channels: ' if channels else ''
+        raise CannotRun(f'{start}{error}') from None
 
 
 def _name_and_top(net: Any, site: Site, asked_name: Optional[str]) -> Tuple[str, Optional[str]]:

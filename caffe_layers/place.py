@@ -1,11 +1,10 @@
 """Where in a net the loss goes, and whether a loss of ours is there already."""
 from typing import Any, List, NamedTuple, Optional
 
-from caffe.proto import caffe_pb2
-
 from soft_dice.arrays import CannotRun
 
-from . import params, prototxt
+from . import params, prototxt, reader
+from .reader import TEST, TRAIN
 from .request import Request
 
 
@@ -23,12 +22,12 @@ class Site(NamedTuple):
     label: str
     at: Optional[int] = None
     replaces: bool = False
-    phase: int = caffe_pb2.TRAIN
+    phase: int = TRAIN
     ours: Any = None
 
     def layer(self, net: Any) -> Any:
         """The SoftmaxWithLoss; an empty layer where there is none."""
-        return caffe_pb2.LayerParameter() if self.at is None else net.layer[self.at]
+        return reader.layer() if self.at is None else net.layer[self.at]
 
     def above(self, net: Any) -> List[Any]:
         """The layers of the phase before it."""
@@ -43,7 +42,7 @@ def find(net: Any, asked: Request) -> Site:
     layer = net.layer[index]
     _refuse_shape(layer)
     pred, label = asked.pred or layer.bottom[0], asked.label or layer.bottom[1]
-    phase = caffe_pb2.TRAIN if prototxt.in_training(layer) else caffe_pb2.TEST
+    phase = TRAIN if prototxt.in_training(layer) else TEST
     return Site(pred, label, index, not asked.beside, phase, _ours(net, pred, label, phase))
 
 
@@ -126,6 +125,6 @@ def _ours(net: Any, pred: str, label: str, phase: int) -> Any:
 def _ours_asked_for(net: Any, asked: Request) -> Any:
     """Our layer of the name or the blobs that were given, or None."""
     if asked.replace is None:
-        return _ours(net, asked.pred or '', asked.label or '', caffe_pb2.TRAIN)
+        return _ours(net, asked.pred or '', asked.label or '', TRAIN)
     named = [layer for layer in net.layer if layer.name == asked.replace]
     return next(layer for layer in named if _is_ours(layer))

@@ -6,7 +6,7 @@ import numpy as np
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.subject import Died, Example, Refused, Shape
 
-from . import params, prototxt
+from . import caffe_proto, params, prototxt
 from .checker.rig import NetTrial, Pass, Spec
 from .checker.worker import Hung, Session
 from .gradcheck import LayerSubject
@@ -31,7 +31,7 @@ def prove(text: str, new_text: str, name: str, phase: int, path: str) -> Proof:
     ------
     CannotRun : the net with the layer is worse than that without.
     """
-    net = prototxt.parse_net(new_text, path)
+    net = caffe_proto.parse_net(new_text, path)
     layers = [layer for layer in net.layer if prototxt.in_phase(layer, phase)]
     layer = [each for each in layers if each.name == name][-1]
     with Session(NetTrial, limit=LIMIT) as trial:

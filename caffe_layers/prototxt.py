@@ -1,11 +1,13 @@
-"""Finds the loss layers of a net and what they are fed, from its prototxt.  No net is made here."""
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+"""Finds the loss layers of a net and what they are fed, from its prototxt.  No net is made here.
 
-from caffe.proto import caffe_pb2
-from google.protobuf import text_format  # type: ignore[import-untyped]
+A net is here what ``reader`` or ``caffe_proto`` made of its prototxt.
+"""
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.subject import Shape
+
+from .reader import TRAIN
 
 # Of Caffe's own losses of (prediction, label): the prediction they want, and the kind of label.
 # (Euclidean takes any; that of numbers in (0, 1) falls as they get nearer to a label of 0 and 1.)
@@ -35,71 +37,6 @@ class Loss(NamedTuple):
     label: int
     input: str
     weighted: bool
-
-
-def parse(text: str, message: Any) -> Any:
-    """The message, filled from prototxt."""
-    return text_format.Parse(text, message)
-
-
-def read(path: str) -> Any:
-    """The NetParameter in a file.  Raises CannotRun where there is none."""
-    return parse_net(read_text(path), path)
-
-
-def read_text(path: str) -> str:
-    """What is in a file, line ends and all.  What is not UTF-8 (a comment may be in anything) is
-    kept by ``surrogateescape``, with which it is to be written again.
-
-    Raises
-    ------
-    CannotRun : it cannot be read, or is binary.
-    """
-    try:
-        with open(path, 'rb') as file:
-            data = file.read()
-    except OSError as error:
-        raise CannotRun(f'{path} cannot be read: {error.strerror}') from None
-    if b'\0' in data:
-        raise CannotRun(f'{path} cannot be read: it is not a text file')
-    return data.decode('utf-8', 'surrogateescape')
-
-
-def parse_net(text: str, path: str) -> Any:
-    """The NetParameter in the text of ``path``.  Raises CannotRun where there is none."""
-    if text.startswith('\ufeff'):
-        raise CannotRun(f'{path} begins with a byte order mark, which Caffe does not read: save '
-                        'it without')
-    try:
-        net = parse(text, caffe_pb2.NetParameter())
-    except text_format.ParseError as error:
-        solver = _solver(text)
-        if solver is not None:
-            raise CannotRun(f'{path} is a solver file; give the net that it trains, '
-                            f'{solver.net or solver.train_net or "which it holds itself"}'
-                            ) from None
-        shown = str(error).encode('utf-8', 'backslashreplace').decode('utf-8')
-        raise CannotRun(f'{path} is not the prototxt of a net: line {shown}') from None
-    if len(net.layers):
-        raise CannotRun(f'{path} is in the old format ("layers"): convert it with '
-                        "Caffe's upgrade_net_proto_text")
-    return net
-
-
-def _solver(text: str) -> Any:
-    """The SolverParameter in a text that may be one."""
-    try:
-        return parse(text, caffe_pb2.SolverParameter())
-    except text_format.ParseError:
-        return None
-
-
-def python_layer(module: str, class_name: str, param_str: str) -> Any:
-    """The LayerParameter of a Python layer with a top of its own."""
-    layer = caffe_pb2.LayerParameter(name='loss', type='Python', top=['loss'])
-    layer.python_param.module, layer.python_param.layer = module, class_name
-    layer.python_param.param_str = param_str
-    return layer
 
 
 def losses(net: Any) -> List[Loss]:
@@ -197,7 +134,7 @@ def _before(loss: Any, layers: List[Any]) -> Iterator[Any]:
 
 def in_training(layer: Any) -> bool:
     """Do the layer's rules let it into the TRAIN net?"""
-    return in_phase(layer, caffe_pb2.TRAIN)
+    return in_phase(layer, TRAIN)
 
 
 def in_phase(layer: Any, phase: int) -> bool:

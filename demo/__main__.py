@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 
 from soft_dice import hard_dice
+from soft_dice.version import add_version
 
 from . import blocks, brain
 
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m demo', description='Trains one U-Net on brain slices in Gluon and in '
         'Caffe, and compares both with an intensity histogram.')
+    add_version(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument('--3d', action='store_true', dest='volume',
                       help='a V-Net on blocks of the volume, in place of the U-Net on slices')

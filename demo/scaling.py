@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.pages import row, write_between
 from benchmarks.report import machine
+from soft_dice.version import add_version
 
 from . import distributed, worker
 from .brain import DemoError
@@ -92,6 +93,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         prog='python -m demo.scaling', description='Measures bytes and time per step of the '
         'distributed demo against the number of workers on this machine.')
+    add_version(parser)
     parser.add_argument('--docs', action='store_true', help=f'write the table into {DOCS.name}')
     given = parser.parse_args(arguments)
     load = os.getloadavg()[0]

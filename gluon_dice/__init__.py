@@ -1,11 +1,14 @@
 """Soft Dice losses for MXNet/Gluon."""
 from soft_dice.version import __version__
 
-from . import framework, parallel  # the former says what to install where MXNet is missing
-from .compound import DiceCELoss
-from .deep_supervision import DeepSupervision
-from .loss import SoftDiceLoss
-from .metric import DiceMetric
+from . import framework
+
+if framework.present():
+    from . import parallel
+    from .compound import DiceCELoss
+    from .deep_supervision import DeepSupervision
+    from .loss import SoftDiceLoss
+    from .metric import DiceMetric
 
 __all__ = ['DeepSupervision', 'DiceCELoss', 'DiceMetric', 'SoftDiceLoss', '__version__',
            'framework', 'parallel']

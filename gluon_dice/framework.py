@@ -34,19 +34,14 @@ def why_not() -> str:
     return ''
 
 
-def require() -> None:
-    """
+def present() -> bool:
+    """Whether there is an MXNet; it need not be where Python only runs a command of this package.
+
     Raises
     ------
-    ImportError : there is no MXNet to work with.
-    SystemExit : the same where Python imports this package only to run one of its commands.
+    ImportError : there is none, and it is needed.
     """
     reason = why_not()
-    if reason and sys.argv[:1] == ['-m']:  # Python's own entry until it has found the module
-        print(f'gluon_dice: {reason}', file=sys.stderr)
-        sys.exit(2)
-    if reason:
+    if reason and sys.argv[:1] != ['-m']:  # Python's own entry until it has found the module
         raise ImportError(reason)
-
-
-require()
+    return not reason

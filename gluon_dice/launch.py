@@ -20,6 +20,8 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from soft_dice.version import add_version
 
+from . import framework
+
 # Such a process is nothing but this import, which returns when all is over.
 SERVICE = ('-c', 'import mxnet')
 POLL = 0.05
@@ -172,6 +174,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
         print(printed(given.command, given.host, given.port or 9091, given.workers,
                       given.servers))
         return 0
+    reason = framework.why_not()
+    if reason:
+        print(f'gluon_dice.launch: {reason}', file=sys.stderr)
+        return 2
     try:
         ended = run(given.command, given.workers, given.servers, given.grace, given.port)
     except OSError as error:

@@ -13,6 +13,8 @@ import signal
 import sys
 from pathlib import Path
 
+from soft_dice.version import add_version
+
 from . import equivalents, report
 from .run import CannotRun, Run
 from .table import TABLE
@@ -23,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 def main() -> int:
     parser = argparse.ArgumentParser(prog='python -m mutation', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_version(parser)
     parser.add_argument('files', nargs='*', metavar='WORD',
                         help='only files with this in their path; default all in table.py')
     parser.add_argument('--per-file', type=int, default=10, metavar='N',

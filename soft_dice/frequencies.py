@@ -8,6 +8,7 @@ import numpy as np
 
 from .inputs import check_label
 from .options import DiceOptions
+from .values import is_number
 
 METHODS = ('inverse', 'inverse_square', 'median_frequency', 'effective_number')
 MOST_CLASSES = 4096  # that are found from the data; a label above it is a mistake
@@ -18,7 +19,7 @@ PIECE = 1 << 20  # pixels that are counted at a time
 class ClassFrequencies:
     """What was counted in a set of labels; ``a + b`` is that of both sets.
 
-    pixels : of each class, (C,) int64.
+    pixels : of each class, (C,) int64; of soft labels the sum of each class, float64.
     pixels_around : of the images that have the class, whatever theirs is, (C,) int64.
     images : how many.
     ignored : pixels with ignore_label, which are in no other number.
@@ -66,11 +67,7 @@ def class_frequencies(labels: Iterable[np.ndarray], num_classes: Optional[int] =
     >>> class_frequencies([np.array([[0, 0], [0, 2]]), np.array([[0, 255]])], 3, 255).pixels
     array([4, 0, 1])
     """
-    if num_classes is not None and (not isinstance(num_classes, numbers.Integral)
-                                    or num_classes < 2):
-        raise ValueError(f'num_classes must be a whole number >= 2, for example 2 for masks; got '
-                         f'{num_classes!r}')
-    options = DiceOptions(ignore_label=ignore_label)
+    options = settings(num_classes, ignore_label)
     nothing = np.zeros(num_classes or 0, np.int64)
     total = ClassFrequencies(nothing, nothing, images=0, ignored=0)
     for label in shown(labels, progress):
@@ -81,8 +78,18 @@ def class_frequencies(labels: Iterable[np.ndarray], num_classes: Optional[int] =
     return total
 
 
+def settings(num_classes: Optional[int], ignore_label: Optional[int]) -> DiceOptions:
+    """How index labels are read.  Raises ValueError where a number is none."""
+    if num_classes is not None and (not isinstance(num_classes, numbers.Integral)
+                                    or num_classes < 2):
+        raise ValueError(f'num_classes must be a whole number >= 2, for example 2 for masks; got '
+                         f'{num_classes!r}')
+    return DiceOptions(ignore_label=ignore_label)
+
+
 def class_weights(frequencies: ClassFrequencies, method: str = 'median_frequency',
-                  effective_beta: Optional[float] = None) -> np.ndarray:
+                  effective_beta: Optional[float] = None, clip: Optional[float] = None
+                  ) -> np.ndarray:
     """One weight per class, (C,) float64, for ``DiceOptions(class_weights=...)``.
 
     With n_c the pixels of class c, each method is, up to a factor:
@@ -102,16 +109,19 @@ def class_weights(frequencies: ClassFrequencies, method: str = 'median_frequency
     effective_beta : b, in [0, 1); None is 1 - 1 / n with n the mean pixels of a class that has
         any.  The 0.9 to 0.9999 of the paper are for thousands of examples; of millions of pixels
         they make all weights alike.
+    clip : how many times the smallest weight the largest may be, >= 1; None is no limit.
 
     Raises
     ------
-    ValueError : another method, effective_beta with a method that has none or outside [0, 1), or
-        not a single pixel.
+    ValueError : another method, effective_beta with a method that has none or outside [0, 1), clip
+        below 1, or not a single pixel.
     """
     if method not in METHODS:
         raise ValueError(f'method must be one of {", ".join(map(repr, METHODS))}; got {method!r}')
     if effective_beta is not None and method != 'effective_number':
         raise ValueError(f"effective_beta is of method 'effective_number'; got {method!r}")
+    if clip is not None and not (is_number(clip) and 1 <= clip < np.inf):
+        raise ValueError(f'clip must be a number >= 1, for example 50; got {clip!r}')
     present = frequencies.pixels > 0
     if not present.any():
         raise ValueError('weights need one pixel that counts; every one has ignore_label')
@@ -123,6 +133,8 @@ def class_weights(frequencies: ClassFrequencies, method: str = 'median_frequency
         each = frequencies.pixels_around[present] / pixels
     else:
         each = 1 / share if method == 'inverse' else 1 / share ** 2
+    if clip is not None:
+        each = np.minimum(each, clip * each.min())
     weights = np.full(len(present), each.max())
     weights[present] = each
     return weights / each.mean()
@@ -139,10 +151,17 @@ def shown(items: Iterable[Any], progress: bool) -> Iterable[Any]:
     return tqdm(items, unit='array', dynamic_ncols=True)
 
 
+def pieces(label: np.ndarray) -> Iterator[np.ndarray]:
+    """All of an array, flat, in whichever order it is stored."""
+    flat = label.ravel(order='K')  # without a copy
+    for start in range(0, flat.size, PIECE):
+        yield flat[start:start + PIECE]
+
+
 def _of_image(label: np.ndarray, number: int, num_classes: Optional[int], options: DiceOptions
               ) -> ClassFrequencies:
     pixels = np.zeros(num_classes or 0, np.int64)
-    for piece in _pieces(label):
+    for piece in pieces(label):
         try:
             check_label(piece[None], num_classes or MOST_CLASSES, options, sample=number)
         except ValueError:
@@ -157,16 +176,10 @@ def _of_image(label: np.ndarray, number: int, num_classes: Optional[int], option
 
 def _sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a + b, the shorter one padded with zeros."""
-    total = np.zeros(max(len(a), len(b)), np.int64)
+    total = np.zeros(max(len(a), len(b)), np.result_type(a, b))
     total[:len(a)] += a
     total[:len(b)] += b
     return total
-
-
-def _pieces(label: np.ndarray) -> Iterator[np.ndarray]:
-    flat = label.ravel(order='K')  # without a copy, whichever way round it is stored
-    for start in range(0, flat.size, PIECE):
-        yield flat[start:start + PIECE]
 
 
 def _effective_number(pixels: np.ndarray, beta: Optional[float]) -> np.ndarray:

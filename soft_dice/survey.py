@@ -96,6 +96,19 @@ class Survey:
         gradient = gradient.reshape(piece.pred.shape[1:])
         return gradient if index is None else gradient[:, 0]
 
+    def label(self, sample: int, index: Optional[int]) -> np.ndarray:
+        """The label of each class, (C, ...), 0 where a pixel is ignored; of a plane as above."""
+        piece = self._piece(sample, slice(None) if index is None else slice(index, index + 1))
+        label = piece.label[0]
+        if self.read_as.sparse_label:
+            label = label.reshape(piece.pred.shape[2:])
+            of_classes = np.stack([label == c for c in range(self.classes)])
+            if self.classes == 1:  # which is the foreground
+                of_classes = label[None]
+        else:
+            of_classes = np.where(label == self.read_as.ignore_label, 0, label)
+        return (of_classes if index is None else of_classes[:, 0]).astype(np.float64)
+
     def _plan(self, options: DiceOptions) -> Plan:
         return resolve(options, self.classes)
 

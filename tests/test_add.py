@@ -72,7 +72,25 @@ def added(text, *arguments, status=0):
     before = read('net.prototxt')
     assert add(*arguments) == status
     assert read('net.prototxt') == before
-    return read()
+    new = read()
+    only_the_loss_differs(parse(before), parse(new))
+    return new
+
+
+def only_the_loss_differs(old, new):
+    """As Caffe reads the two nets, not as the command does."""
+    before, after = ([layer.SerializeToString() for layer in net.layer] for net in (old, new))
+    came = [i for i, layer in enumerate(after) if layer not in before]
+    assert len(came) == 1 and 'caffe_layers' in str(new.layer[came[0]])
+    del after[came[0]]
+    assert after in (before, before[:came[0]] + before[came[0] + 1:])
+    for net in (old, new):
+        del net.layer[:]
+    assert old == new
+
+
+def layers_in(text):
+    return [field for field in spans.parse(text, 'net.prototxt') if field.name == 'layer']
 
 
 def changed_lines(old, new):
@@ -234,7 +252,7 @@ def test_spans_of_every_layer_of_the_examples():
         text = path.read_text()
         if path.name == 'solver.prototxt':
             continue
-        blocks = spans.layers(text)
+        blocks = layers_in(text)
         net = parse(text.encode())
         assert len(blocks) == len(net.layer) > 2
         for block, layer in zip(blocks, net.layer):
@@ -258,7 +276,7 @@ def test_the_examples_have_it_already(path, folder, capsys):
 def test_the_examples_from_softmax_with_loss(stem, folder):
     """Each example as it was before it had the loss."""
     text = (ROOT / 'prototxt_examples' / f'{stem}.prototxt').read_text()
-    block = spans.layers(text)[-1]
+    block = layers_in(text)[-1]
     ignored = 'loss_param { ignore_label: 255 }' if stem == 'ignore_label' else ''
     old = text[:block.start] + softmax_loss(ignored).strip() + text[block.end:]
     new = parse(added(old))
@@ -270,7 +288,7 @@ def test_the_demo_net(folder, monkeypatch, capsys):
     """Its data comes from a Python layer, which gives real slices: no input is invented."""
     monkeypatch.syspath_prepend(str(ROOT))
     text = (ROOT / 'prototxt_examples/brain_unet/train_val.prototxt').read_text()
-    block = spans.layers(text)[-1]
+    block = layers_in(text)[-1]
     old = text[:block.start] + softmax_loss().strip() + text[block.end:]
     new = added(old, '--option', 'batch_dice=true', '--option', 'form=log')
     assert parse(new) == parse(text.encode())
@@ -541,7 +559,7 @@ def test_data_that_is_elsewhere(folder, capsys):
     os.remove('net_dice.prototxt')
     capsys.readouterr()
     assert add('--option', 'class_weights=[1, 2]') == 2
-    assert 'nothing was written: ' in capsys.readouterr().err
+    assert 'score has 21 channels: class_weights must have' in capsys.readouterr().err
     assert not os.path.exists('net_dice.prototxt')
 
 
@@ -550,9 +568,17 @@ def test_data_that_is_elsewhere_and_classes_unknown(folder, capsys):
     assert 'How many classes data has is not said in it' in capsys.readouterr().out
 
 
+# How many channels the slice has, Caffe alone knows.
+UNKNOWN = DATA + scores(outputs=5) + (
+    'layer { name: "cut" type: "Slice" bottom: "score" top: "rest" top: "few" '
+    'slice_param { slice_point: 1 } }\n'
+    'layer { name: "mute" type: "Silence" bottom: "rest" }\n') \
+    + softmax_loss(bottoms=('few', 'label'))
+
+
 @pytest.mark.parametrize('text, arguments, message', [
-    (DATA + scores(outputs=1) + softmax_loss(), [], 'softmax.* over one class is always 1'),
-    (NET, ['--option', 'class_weights=[1,2,3]'], 'one number per class of pred, here 4'),
+    (UNKNOWN.replace('slice_point: 1', 'slice_point: 4'), [], 'softmax.* over one class is'),
+    (UNKNOWN, ['--option', 'class_weights=[1,2,3]'], 'one number per class of pred, here 4'),
     (NET.replace('dim: 2 dim: 1 dim: 9 dim: 8', 'dim: 2 dim: 72'), [],
      'label must have one value per pixel')])
 def test_what_caffe_refuses_is_not_written(text, arguments, message, folder, capsys):
@@ -656,6 +682,8 @@ def test_a_net_that_takes_too_long(folder, capsys, monkeypatch):
     (NET, ['--option', 'smooth=1', '--param-str', '{"smooth": 1}'], 'smooth is given twice'),
     (NET, ['--preset', 'smp', '--param-str', '{"preset": "smp"}'], 'preset is given twice'),
     (NET, ['--preset', 'dice'], "preset must be one of .* got 'dice'"),
+    (NET, ['--option', 'class_weights=[1,2,3]'], 'score has 4 channels: class_weights must have'),
+    (DATA + scores(outputs=1) + softmax_loss(), [], 'score has 1 channels: .* over one class is'),
     (NET, ['--param-str', 'smooth'], '--param-str: param_str must be a JSON object'),
     (NET, ['--output', 'net.prototxt'], 'net.prototxt is the net itself; --in-place rewrites it'),
     (NET, ['--output', 'no/net.prototxt'], 'there is no folder for no/net.prototxt'),

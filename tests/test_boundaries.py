@@ -2,6 +2,7 @@
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import resolve_name
 from itertools import accumulate
 from pathlib import Path
@@ -48,17 +49,36 @@ def test_without_caffe(tmp_path):
     refusal = 'this Python cannot import Caffe ('
     status, _, said = run_python("sys.modules['caffe'] = None\nimport caffe_layers")
     assert status == 1 and said.splitlines()[-1].startswith(f'ImportError: {refusal}'), said
-    for words in ("'check', '--class', 'a:B'", "'add', 'net.prototxt', '--force'", "'add', '-h'"):
+    for words in ("'check', '--class', 'a:B'", "'check', '-h'"):
         status, printed, said = run_python(WITHOUT_CAFFE.format(words=words))
-        name = words.split("'")[1]
         assert (status, printed) == (2, '') and said.count('\n') == 1, said
-        assert said.startswith(f'caffe_layers {name}: {refusal}'), said
+        assert said.startswith(f'caffe_layers check: {refusal}'), said
     status, printed, _ = run_python(WITHOUT_CAFFE.format(words="'--help'"))
-    assert status == 0 and '(needs Caffe)' in printed
+    assert status == 0 and 'needs Caffe' in printed
+    status, printed, _ = run_python(WITHOUT_CAFFE.format(words="'add', '-h'"))
+    assert status == 0 and 'Without Caffe the result is not proved' in printed
+    (tmp_path / 'caffe.py').write_text('raise TypeError("Descriptors cannot be\\ncreated")')
+    words = "'check'"
+    status, _, said = run_python(f'sys.path.insert(0, {str(tmp_path)!r})\n'
+                                 + WITHOUT_CAFFE.format(words=words).split('\n', 1)[1])
+    assert status == 2 and said.startswith(
+        'caffe_layers check: this Python cannot import Caffe (Descriptors cannot be): take')
     made = str(tmp_path / 'soft_dice_layer.py')
     status, printed, said = run_python(
         WITHOUT_CAFFE.format(words=f"'bundle', '--out', {made!r}"))
     assert status == 0 and printed.startswith(f'Written: {made}'), said
+
+
+@pytest.mark.parametrize('module', [
+    'caffe_layers.__main__', 'demo.__main__', 'demo.scaling', 'benchmarks.__main__',
+    'mutation.__main__', 'version_matrix.__main__'])
+def test_every_command_tells_its_version(module, monkeypatch, capsys):
+    """Those of the other packages: tests/test_gluon_compat.py."""
+    monkeypatch.setattr(sys, 'argv', ['', '--version'])
+    with pytest.raises(SystemExit) as ended:
+        import_module(module).main()
+    assert not ended.value.code
+    assert capsys.readouterr().out == f'gluon-dice {soft_dice.__version__}\n'
 
 
 def test_public_names():

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from processes import HANG, ends
 
 from soft_dice.native import build
 from soft_dice.native.build import BuildError, Part, Recipe, read_record, why_unusable
+from soft_dice.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / 'soft_dice/native/build.py'
@@ -293,7 +295,8 @@ def test_setup_builds_them_and_does_without_a_compiler(package, tmp_path):
     project = tmp_path / 'project'
     (project / 'soft_dice').mkdir(parents=True)
     shutil.copytree(str(package), str(project / 'soft_dice/native'))
-    shutil.copy(str(ROOT / 'setup.py'), str(project))
+    for name in ('setup.py', 'soft_dice/version.py'):
+        shutil.copy(str(ROOT / name), str(project / name))
     built = tmp_path / 'out/soft_dice/native'  # within the project it would be a package of it
     command = ['setup.py', '-q', 'build_ext', '--build-lib', str(tmp_path / 'out')]
     done = run(project, *command, CXX='/nowhere')
@@ -304,3 +307,29 @@ def test_setup_builds_them_and_does_without_a_compiler(package, tmp_path):
                                                              '_kernels.so']
     assert run(project, 'setup.py', '-q', 'build_ext', '--inplace').returncode == 0
     assert (project / 'soft_dice/native/_kernels.so').exists()
+
+
+def test_the_source_package_has_the_packages_and_no_tests(tmp_path):
+    """Made without importing NumPy, which a new environment has not."""
+    project = tmp_path / 'project'
+    for name in ('soft_dice', 'gluon_dice', 'caffe_layers', 'tests'):
+        shutil.copytree(str(ROOT / name), str(project / name),
+                        ignore=shutil.ignore_patterns('__pycache__', '_kernels.*', 'originals'))
+    others = ('setup.py', 'setup.cfg', 'MANIFEST.in', 'README.md', 'LICENSE', 'CHANGELOG.md')
+    for name in others:
+        shutil.copy(str(ROOT / name), str(project))
+    sources = {str(path.relative_to(project)) for path in project.rglob('*/*')
+               if path.is_file() and path.relative_to(project).parts[0] != 'tests'}
+    code = ("import sys; sys.modules['numpy'] = None; sys.argv = ['setup.py', '-q', 'sdist']; "
+            "exec(compile(open('setup.py').read(), 'setup.py', 'exec'), {'__name__': '__main__', "
+            "'__file__': 'setup.py'})")
+    done = run(project, '-c', code)
+    assert done.returncode == 0, done.stderr
+    assert b'deprecated' not in done.stderr.lower()
+    (made,) = (project / 'dist').iterdir()
+    with tarfile.open(str(made)) as archive:
+        names = {name.partition('/')[2] for name in archive.getnames()
+                 if archive.getmember(name).isfile()}
+    assert made.name.endswith(f'-{__version__}.tar.gz')
+    assert {name for name in names if 'egg-info' not in name} \
+        == {*sources, *others, 'PKG-INFO'}

@@ -58,6 +58,10 @@ def test_the_copy_in_the_project_is_what_the_command_makes(one_file):
     assert ours.startswith('# -*- coding: utf-8 -*-\n')
 
 
+def test_it_tells_its_version(one_file):
+    assert run(one_file, '--version') == (0, f'gluon-dice {__version__}\n', '')
+
+
 def test_it_is_python_2_7(one_file, cannot_show):
     text = one_file.read_text(encoding='utf-8')
     tree = ast.parse(text, feature_version=(3, 4))

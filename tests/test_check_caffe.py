@@ -13,7 +13,7 @@ from backends import input_layer, loss_prototxt
 from processes import HANG, ends, processor_time, surroundings
 from session_tool import Tool
 
-from caffe_layers import gradcheck, prototxt
+from caffe_layers import caffe_proto, gradcheck, prototxt
 from caffe_layers.__main__ import main
 from caffe_layers.checker import worker
 from caffe_layers.checker.rig import Blob
@@ -437,7 +437,7 @@ def test_prototxt_that_is_none(tmp_path):
 
 
 def test_reading_a_net_makes_none(tmp_path):
-    net = prototxt.read(net_file(tmp_path, DATABASE, loss_layer('SoftmaxWithLoss')))
+    net = caffe_proto.read(net_file(tmp_path, DATABASE, loss_layer('SoftmaxWithLoss')))
     (loss,) = prototxt.losses(net)
     assert (loss.layer.name, loss.pred, loss.label, loss.input) == ('loss', 0, 1, 'raw')
 

@@ -4,9 +4,12 @@ import re
 import subprocess
 import sys
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
+from matplotlib import pyplot
+from PIL import Image
 from tolerances import TOLERANCE
 
 from soft_dice import DiceOptions, presets, soft_dice_loss, soft_dice_loss_vjp
@@ -222,7 +225,7 @@ def test_bad_input(tmp_path, files, capsys):
         ([tmp_path / 'text.npz', label], 'text.npz'),
         ([tmp_path / 'text.nii.gz', label], 'text.nii.gz cannot be read'),
         ([tmp_path / 'two.npz', label], 'holds a, b: name one'),
-        ([__file__, label], 'must be a .npy, .npz, .nii or .nii.gz file'),
+        ([__file__, label], r'must be a \.npy, \.npz, \.png, .* or \.nhdr file'),
         ([pred, save(tmp_path, 's.npy', LABEL[:1])], 'label must have one value per pixel'),
         ([pred, out_of_range], r'whole number in \[0, 4\).*got 9 in sample 0, pixel'),
         ([label, label], 'must hold floating point numbers; it holds uint8'),
@@ -252,3 +255,207 @@ def test_as_a_command(files):
     assert done.returncode == 2 and b'Traceback' not in done.stderr
     usage = subprocess.run([sys.executable, '-m', 'soft_dice'], stderr=subprocess.PIPE)
     assert usage.returncode == 2 and b'COMMAND' in usage.stderr
+
+
+# --- what the label is ---------------------------------------------------------------------------
+
+def monai_loss(capsys, *arguments):
+    status, out, err = compare(capsys, *arguments, '--json', '--presets', 'monai')
+    assert status == 0, err
+    found = json.loads(out)
+    return found['presets']['monai']['loss'], found['remarks'][0]
+
+
+def is_loss(value, *arrays, **fields):
+    expected = soft_dice_loss(*arrays, DiceOptions(**fields)).mean()
+    return relative_error(value, expected) <= TOLERANCE['loss, float32']
+
+
+def test_masks_of_0_and_255(tmp_path, capsys):
+    mask = (LABEL[:1] > 1).astype('uint8')
+    Image.fromarray(mask[0] * np.uint8(255)).save(str(tmp_path / 'mask.png'))
+    for classes, fields in ((1, dict(activation='sigmoid')), (2, {})):
+        pred = save(tmp_path, 'p.npy', PRED[:1, :classes])
+        value, read_as = monai_loss(capsys, pred, tmp_path / 'mask.png')
+        assert is_loss(value, PRED[:1, :classes], mask, **fields)
+        assert 'Read as: masks of 0 and 255; 255 counts as class 1; activation' in read_as
+    pred = save(tmp_path, 'p.npy', PRED[:1])
+    assert 'whole number in [0, 4)' in compare(capsys, pred, tmp_path / 'mask.png')[2]
+    _, read_as = monai_loss(capsys, pred, tmp_path / 'mask.png', '--ignore-label', '255')
+    assert 'Read as: index labels; ' in read_as and 'ignore_label 255' in read_as
+
+
+@pytest.mark.parametrize('factor, axis', [(1, 1), (255, 1), (1, -1), (255, -1)])
+def test_one_hot_labels_of_any_layout(factor, axis, tmp_path, files, capsys):
+    one_hot = np.moveaxis(np.eye(4, dtype='uint8')[LABEL] * np.uint8(factor), -1, axis)
+    label = save(tmp_path, 'one_hot.npy', one_hot)
+    value, read_as = monai_loss(capsys, files[0], label, '--activation', 'softmax')
+    assert is_loss(value, PRED, LABEL)
+    assert 'label per class' in read_as or '4 channels of 0 and 255 on axis' in read_as
+
+
+def test_channels_that_overlap_from_0_to_255(tmp_path, files, capsys):
+    masks = np.stack([LABEL > c for c in range(4)], axis=1).astype('uint8')
+    label = save(tmp_path, 'l.npy', masks * np.uint8(255))
+    value, _ = monai_loss(capsys, files[0], label)
+    assert is_loss(value, PRED, masks, activation='sigmoid', sparse_label=False)
+
+
+def test_a_soft_mask_and_a_scale_slope(tmp_path, capsys):
+    soft = RNG.rand(2, 12, 10)
+    pred = save(tmp_path, 'p.npy', PRED[:, :1])
+    value, _ = monai_loss(capsys, pred, save(tmp_path, 'l.npy', soft))
+    assert is_loss(value, PRED[:, :1], soft[:, None], activation='sigmoid', sparse_label=False)
+    value, read_as = monai_loss(capsys, save(tmp_path, 'p.npy', PRED),
+                                save(tmp_path, 'l.npy', LABEL * 1.00002))
+    assert is_loss(value, PRED, LABEL)
+    assert re.search(r'class numbers 0 to 3, up to 6e-05 off, rounded; ', read_as)
+
+
+def test_other_files(tmp_path, capsys):
+    with h5py.File(str(tmp_path / 'both.h5'), 'w') as file:
+        file['data'], file['label'] = PRED, LABEL
+    value, _ = monai_loss(capsys, f'{tmp_path}/both.h5:data', f'{tmp_path}/both.h5:label')
+    assert is_loss(value, PRED, LABEL)
+    Image.fromarray(LABEL[0]).save(str(tmp_path / 'l.png'))
+    pred = save(tmp_path, 'p.npy', PRED[0])
+    value, _ = monai_loss(capsys, pred, tmp_path / 'l.png', '--no-batch')
+    assert is_loss(value, PRED[:1], LABEL[:1])
+
+
+# --- what is said --------------------------------------------------------------------------------
+
+def test_a_formula_names_the_activation_that_was_computed(tmp_path, files, capsys):
+    """drozdzal2016 has a sigmoid of its own."""
+    row = re.compile('^drozdzal2016 .*$', flags=re.M)
+    assert row.search(compare(capsys, *files)[1]).group().endswith(
+        '- 2 sum p g / (sum p + sum g), softmax here, sigmoid of its own')
+    binary = [save(tmp_path, 'p.npy', PRED[:, :1]), save(tmp_path, 'l.npy', LABEL // 2)]
+    out = compare(capsys, *binary)[1]
+    assert row.search(out).group().endswith('(sum p + sum g), sigmoid')
+    for given in (files, binary):
+        table = json.loads(compare(capsys, *given, '--json')[1])
+        activation = re.search("activation '(.*?)'", table['remarks'][0]).group(1)
+        for name, entry in table['presets'].items():
+            for other in {'softmax', 'sigmoid', 'none'} - {activation}:
+                assert other not in entry['formula'].replace('sigmoid of its own', '')
+
+
+@pytest.mark.parametrize('fields', [
+    dict(class_weights='inverse', weight_normalization='weights'),
+    dict(class_weights='inverse', pool_classes=True, smooth=1e-6),
+    dict(class_weights='inverse_square', pool_classes=True, batch_dice=True, smooth=0.0,
+         smooth_dr=1e-6, include_background=False)])
+def test_nearest_finds_automatic_class_weights(fields, files, capsys):
+    options = DiceOptions(**fields)
+    loss = soft_dice_loss(PRED, LABEL, options).mean()
+    status, out, _ = compare(capsys, *files, '--nearest', f'{loss:.9f}', '--json')
+    assert status == 0
+    found = json.loads(out)['matches']
+    same = dict(absent='count', overlap='product')  # no class is absent, and labels are hard
+    assert options in [presets[match['preset']].options.replace(**{**match['changes'], **same})
+                       for match in found if match['digits'] == 9]
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--sample', '9'], '--sample and --slice are what --plot draws'),
+    (['--sample', '0'], '--sample and --slice are what --plot draws'),
+    (['--slice', '0'], '--sample and --slice are what --plot draws'),
+    (['--plot', 'x.png', '--sample', '9'], r'--sample must lie in \[0, 2\); got 9'),
+    (['--plot', 'x.png', '--sample', '-1'], r'--sample must lie in \[0, 2\); got -1'),
+    (['--plot', 'x.png', '--slice', '0'], 'of volumes .* the plane of --slice; pred has shape')])
+def test_what_draws_nothing_is_not_ignored(arguments, message, files, capsys):
+    status, out, err = compare(capsys, *files, *arguments)
+    assert (status, out) == (2, '') and re.search(message, err) and err.count('\n') == 1
+
+
+# --- the picture ---------------------------------------------------------------------------------
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn, which would be closed."""
+    drawn = []
+    monkeypatch.setattr(pyplot, 'close', drawn.append)
+    yield drawn
+    monkeypatch.undo()
+    for figure in drawn:
+        pyplot.close(figure)
+
+
+def drawn_by(figures, capsys, tmp_path, *arguments):
+    status, _, err = compare(capsys, *arguments, '--plot', tmp_path / 'x.png')
+    assert status == 0, err
+    figure = figures[-1]
+    width, height = figure.get_size_inches()
+    assert Image.open(str(tmp_path / 'x.png')).size == (round(100 * width), round(100 * height))
+    return figure, [axis for axis in figure.axes if axis.images]
+
+
+def test_the_picture(figures, files, tmp_path, capsys):
+    """Five rows of four panels: the label, and the default losses with a scale for each."""
+    figure, panels = drawn_by(figures, capsys, tmp_path, *files, '--sample', '1')
+    assert len(panels) == 5 * 4
+    assert [panel.get_title() for panel in panels[:4]] == [f'class {c}' for c in range(4)]
+    rows = [panel.get_ylabel() for panel in panels[::4]]
+    loss = soft_dice_loss(PRED, LABEL)[1]
+    assert rows[:2] == ['label', f'monai\nloss {loss:.4g}']
+    assert [row.split('\n')[0] for row in rows[2:]] == ['milletari2016', 'sudre2017',
+                                                        'keras_smooth1']
+    _, vjp = soft_dice_loss_vjp(PRED.astype('float64'), LABEL)
+    for c in range(4):
+        np.testing.assert_array_equal(panels[c].images[0].get_array(), LABEL[1] == c)
+        assert relative_error(panels[4 + c].images[0].get_array(), -vjp(1 / 2)[1, c]) \
+            <= TOLERANCE['gradient, float32']
+    scales = [{panel.images[0].get_clim() for panel in panels[i:i + 4]} for i in range(4, 20, 4)]
+    assert [len(each) for each in scales] == [1] * 4 and len(set.union(*scales)) == 4
+    said = figure._suptitle.get_text()
+    assert 'sample 1: blue raises the logit of the class' in said
+    assert 'Each loss has its own colour scale' in said
+    boxes = [panel.get_window_extent() for panel in panels]
+    assert min(box.width for box in boxes) > 180  # large, and all of a column below each other
+    assert len({round(box.x0) for box in boxes}) == 4 and len({round(box.y0) for box in boxes}) == 5
+
+
+def test_the_picture_of_a_mask_is_no_strip(figures, tmp_path, capsys):
+    pred = save(tmp_path, 'p.npy', PRED[:, :1])
+    figure, panels = drawn_by(figures, capsys, tmp_path, pred, save(tmp_path, 'l.npy', LABEL // 2))
+    width, height = figure.get_size_inches()
+    assert width > 2 * height and len(panels) == 5
+    assert panels[0].get_ylabel() == 'foreground'
+    np.testing.assert_array_equal(panels[0].images[0].get_array(), LABEL[0] // 2)
+    assert [panel.get_title().split('\n')[0] for panel in panels][:2] == ['label', 'monai']
+
+
+def test_the_picture_of_many_classes_has_the_largest(figures, tmp_path, capsys):
+    label = RNG.choice(9, (1, 4, 12, 20), p=[0.2, 0, 0.1, 0.1, 0, 0.2, 0.2, 0, 0.2])
+    label[0, 2, 0] = 255
+    pred = save(tmp_path, 'p.npy', RNG.standard_normal((1, 9, 4, 12, 20)))
+    figure, panels = drawn_by(figures, capsys, tmp_path, pred, save(tmp_path, 'l.npy', label),
+                              '--presets', 'smp', '--slice', '2', '--ignore-label', '255')
+    titles = [panel.get_title() for panel in panels[:6]]
+    assert titles == [f'class {c}' for c in (0, 2, 3, 5, 6, 8)] and len(panels) == 12
+    np.testing.assert_array_equal(panels[3].images[0].get_array(), label[0, 2] == 5)
+    assert 'plane 2' in figure._suptitle.get_text()
+    assert 'The 6 of 9 classes with most pixels here.' in figure._suptitle.get_text()
+
+
+def test_the_picture_of_dense_labels(figures, tmp_path, files, capsys):
+    dense = RNG.rand(2, 4, 12, 10)
+    dense[0, 1, 3, 4] = 255
+    label = save(tmp_path, 'l.npy', dense)
+    _, panels = drawn_by(figures, capsys, tmp_path, files[0], label, '--ignore-label', '255')
+    expected = dense[0, 1].copy()
+    expected[3, 4] = 0
+    np.testing.assert_array_equal(panels[1].images[0].get_array(), expected)
+
+
+def test_one_outlier_does_not_pale_a_picture(figures, tmp_path, capsys):
+    """A lone pixel of its class has by far the largest gradient."""
+    label = np.zeros((1, 40, 40), 'uint8')
+    label[0, 10:30, 10:30], label[0, 2, 2] = 1, 2
+    pred = np.eye(3)[label].transpose(0, 3, 1, 2) + RNG.standard_normal((1, 3, 40, 40))
+    _, panels = drawn_by(figures, capsys, tmp_path, save(tmp_path, 'p.npy', pred),
+                         save(tmp_path, 'l.npy', label), '--presets', 'monai')
+    values = np.abs([panel.images[0].get_array() for panel in panels[3:]])
+    end = panels[3].images[0].get_clim()[1]
+    assert values.max() > 2 * end and (values > end).mean() < 0.006

@@ -112,6 +112,11 @@ NEWER_NUMPY = ("import numpy; numpy.__dict__.pop('bool', None); "
                "getattr(numpy, '__deprecated_attrs__', {}).pop('bool', None)")
 
 
+def run_command(module, words, trouble):
+    return run_python(f"{trouble}\nsys.argv = ['-m', {words!r}]\n"
+                      f"runpy.run_module({module!r}, run_name='__main__')")
+
+
 @pytest.mark.parametrize('trouble, sentence', [
     (NO_MXNET, 'gluon_dice needs MXNet: pip install "mxnet==1.9.1" "numpy<1.24" ('),
     (NEWER_NUMPY, f'MXNet cannot be imported with NumPy {np.__version__}: install an older one, '
@@ -119,18 +124,24 @@ NEWER_NUMPY = ("import numpy; numpy.__dict__.pop('bool', None); "
 def test_what_to_install_is_said_in_one_sentence(trouble, sentence):
     status, _, said = run_python(f'{trouble}\nimport gluon_dice')
     assert status == 1 and said.splitlines()[-1].startswith(f'ImportError: {sentence}'), said
-    for module in ('gluon_dice', 'gluon_dice.launch'):
-        command = f"sys.argv = ['-m', 'info']\nrunpy.run_module({module!r}, run_name='__main__')"
-        status, printed, said = run_python(f'{trouble}\n{command}')
+    for module, words in (('gluon_dice', 'info'), ('gluon_dice.launch', 'train.py')):
+        status, printed, said = run_command(module, words, trouble)
         assert (status, printed) == (2, '')
-        assert said.startswith(f'gluon_dice: {sentence}') and said.count('\n') == 1, said
+        assert said.count('\n') == 1 and sentence in said, said
+        assert said.startswith(module)
 
 
+@pytest.mark.parametrize('trouble', ['', NO_MXNET], ids=['with MXNet', 'without'])
 @pytest.mark.parametrize('module', ['soft_dice', 'gluon_dice', 'gluon_dice.launch'])
-def test_version(module):
-    run = f"sys.argv = ['', '--version']\nrunpy.run_module({module!r}, run_name='__main__')"
-    assert run_python(run)[:2] == (0, f'gluon-dice {gluon_dice.__version__}\n')
+def test_version(module, trouble):
+    assert run_command(module, '--version', trouble)[:2] == (
+        0, f'gluon-dice {gluon_dice.__version__}\n')
     assert gluon_dice.__version__ == soft_dice.__version__
+
+
+def test_help_without_mxnet():
+    status, printed, said = run_command('gluon_dice', '--help', NO_MXNET)
+    assert (status, said) == (0, '') and 'needs MXNet' in printed
 
 
 # --- num_classes where it is not needed -----------------------------------------------------------

@@ -191,8 +191,9 @@ def test_what_is_printed_can_be_pasted(files, capsys):
     found = class_frequencies([FIRST, SECOND], 4, ignore_label=255)
     expected = DiceOptions(class_weights=[float(f'{w:.6g}') for w in class_weights(found)],
                            ignore_label=255)
-    param_str = re.search(r"^Caffe: +param_str: '(.*)'$", out, flags=re.M).group(1)
-    keywords = re.search('^Python: +(.*)$', out, flags=re.M).group(1)
+    dice = out[out.index('\nDice\n'):]
+    param_str = re.search(r"^ +Caffe: +param_str: '(.*)'$", dice, flags=re.M).group(1)
+    keywords = re.search('^ +Python: +(.*)$', dice, flags=re.M).group(1)
     assert status == 0 and err == ''
     assert DiceOptions.from_param_str(param_str) == expected
     assert eval(f'DiceOptions({keywords})') == expected

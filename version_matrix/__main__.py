@@ -12,6 +12,7 @@ from typing import List, Optional, Tuple
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from soft_dice.arrays import CannotRun
+from soft_dice.version import add_version
 
 from . import install, one_file, plan, report
 from .run import Record, check_sources, run
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m version_matrix', description='Run the tests on every release of MXNet and '
         'every Python there is.  Installs what is missing into .runtime-matrix/ (2 GB).')
+    add_version(parser)
     parser.add_argument('--only', nargs='+', metavar='RELEASE', help='of MXNet, for example 1.5.1; '
                         'bundle is the one file for Caffe')
     parser.add_argument('--readme', action='store_true',

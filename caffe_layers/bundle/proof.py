@@ -16,6 +16,7 @@ from soft_dice.ce_options import DiceCEOptions
 from soft_dice.checker.numeric import Point, along, relative_error
 from soft_dice.loss import evaluate
 from soft_dice.options import DiceOptions, Options
+from soft_dice.version import __version__
 
 TOLERANCE, IN_FLOAT32 = 1e-8, 1e-5
 ACTIVATIONS = ('softmax', 'sigmoid', 'none')
@@ -52,8 +53,11 @@ def main(module: str, arguments: Sequence[str]) -> int:
     """Exit status 0 where all gradients are right, otherwise 1.
 
     module : the name that a prototxt has to give.
-    arguments : none; '--in-caffe' is what this tells the process of its own.
+    arguments : none, or '--version'; '--in-caffe' is what this tells the process of its own.
     """
+    if list(arguments) == ['--version']:
+        print(f'gluon-dice {__version__}')
+        return 0
     if list(arguments) == ['--in-caffe']:
         print(error_in_caffe(module))
         return 0

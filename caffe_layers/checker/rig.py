@@ -13,7 +13,7 @@ from caffe.proto import caffe_pb2
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.subject import Evaluation, Example, Shape
 
-from .. import prototxt
+from .. import caffe_proto, prototxt
 
 
 class Spec(NamedTuple):
@@ -31,7 +31,7 @@ class Spec(NamedTuple):
 
     @property
     def parameter(self) -> Any:
-        return prototxt.parse(self.layer, caffe_pb2.LayerParameter())
+        return caffe_proto.parse(self.layer, caffe_pb2.LayerParameter())
 
     @property
     def is_python(self) -> bool:

@@ -51,6 +51,17 @@ def versions(framework: Any) -> str:
             f'{framework.__name__} {framework.__version__}.')
 
 
+def add_without(framework: str, commands: 'argparse._SubParsersAction[argparse.ArgumentParser]',
+                name: str, reason: str) -> None:
+    """A command that cannot run without its framework; whatever is asked of it, it says why."""
+    def refuse(_: argparse.Namespace) -> int:
+        raise CannotRun(reason)
+
+    each = commands.add_parser(name, help=f'needs {framework}', add_help=False, prefix_chars='\0')
+    each.add_argument('rest', nargs='*')
+    each.set_defaults(run=refuse)
+
+
 def add_input_arguments(parser: argparse.ArgumentParser, label_kinds: Sequence[str]) -> None:
     parser.add_argument('--pred', type=_shape, metavar='N,C,...',
                         help="the prediction's shape, for example 2,4,9,8")
