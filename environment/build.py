@@ -25,8 +25,9 @@ the steps after it.
     proof      proof.py, which the new Python runs
     project    project.py
 
-machine.py says what the machine must have, runtime.py where everything is, running.py runs
-commands. All of it needs the standard library alone.
+bundle.py writes and reads one file with all that the first two take from the network. machine.py
+says what the machine must have, runtime.py where everything is, running.py runs commands. All of it
+needs the standard library alone.
 """
 import argparse
 import hashlib
@@ -35,10 +36,12 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Optional
 
 if __name__ == '__main__':  # -I and PYTHONSAFEPATH leave out the folder of a script
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import bundle
 import debian
 import project
 import pypi
@@ -73,9 +76,11 @@ def steps(runtime: Runtime) -> list:
     return result
 
 
-def build(runtime: Runtime) -> None:
-    """Do the steps that are not done yet."""
+def build(runtime: Runtime, file: Optional[Path] = None) -> None:
+    """Do the steps that are not done yet, from a bundle if one is given."""
     start, todo = time.monotonic(), steps(runtime)
+    if file:
+        bundle.check(file)
     while todo and is_done(runtime, todo[0][0], todo[0][2]):
         del todo[0]
     if not todo:
@@ -86,10 +91,26 @@ def build(runtime: Runtime) -> None:
     # Later stamps go first: what they stand for is wiped or outdated from here on.
     for name, _, _ in reversed(todo):
         remove(runtime.stamps / name)
-    for name, function, key in todo:
-        function(runtime)
-        write_stamp(runtime, name, key)
+    try:
+        if file:
+            runtime.bundle = bundle.unpack(file, runtime.root / 'bundle')
+        for name, function, key in todo:
+            function(runtime)
+            write_stamp(runtime, name, key)
+    finally:
+        remove(runtime.root / 'bundle')
     print(f'Built in {time.monotonic() - start:.0f} s.')
+
+
+def write_bundle(runtime: Runtime, file: Path) -> None:
+    """Build what is not built, and write the bundle from which it can be built again."""
+    bundle.check_target(file)
+    build(runtime)
+    bundle.write(runtime, file)
+
+
+def full_path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
 
 
 def interrupted(signal_number, frame) -> None:
@@ -100,20 +121,31 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description='Build .runtime/: Caffe and MXNet in one Python.')
     parser.add_argument('--project', type=Path, default=HERE.parent,
                         help='the folder to build it in; the default is the one this program is in')
-    runtime = Runtime(parser.parse_args(arguments).project)
+    parser.add_argument('--bundle', type=full_path, metavar='FILE',
+                        help='take everything from this file, which --write-bundle wrote, and '
+                             'nothing from the network')
+    parser.add_argument('--write-bundle', type=full_path, metavar='FILE',
+                        help='write such a file')
+    given = parser.parse_args(arguments)
+    runtime = Runtime(given.project)
     signal.signal(signal.SIGTERM, interrupted)
     try:
         lock = take_lock(runtime)
-        build(runtime)
+        if given.write_bundle:
+            write_bundle(runtime, given.write_bundle)
+        else:
+            build(runtime, given.bundle)
         lock.close()
     except Problem as problem:
         print(f'\n{problem}' if sys.stdout.isatty() else problem, file=sys.stderr)
         return 2
     except OSError as error:
-        print(f'.runtime/ cannot be built: {error}.', file=sys.stderr)
+        what = 'The bundle cannot be written' if given.write_bundle else '.runtime/ cannot be built'
+        print(f'{what}: {error}.', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('\nInterrupted; the next `make env` goes on from here.', file=sys.stderr)
+        print('\nInterrupted; no bundle was written.' if given.write_bundle else
+              '\nInterrupted; the next `make env` goes on from here.', file=sys.stderr)
         return 130
     return 0
 

@@ -31,7 +31,8 @@ count:
 	@echo $(words $(ALL_OBJECTS))
 
 build/include/caffe/proto/caffe.pb.h: src/caffe/proto/caffe.proto
-	mkdir -p $(@D) out/python/caffe
+	mkdir -p $(@D) build/include/caffe/test out/python/caffe
+	touch build/include/caffe/test/test_caffe_main.hpp  # net.cpp includes it, and it wants gtest
 	$(PROTOC) --proto_path=src/caffe/proto --cpp_out=$(@D) caffe.proto
 	cp -r python/caffe/*.py python/caffe/imagenet out/python/caffe
 	mkdir -p out/python/caffe/proto

@@ -1,6 +1,9 @@
 """Step 1: Debian's packages, downloaded and verified by apt, unpacked into `.runtime/debian/`."""
+import lzma
 import os
 import re
+import shutil
+import urllib.parse
 from pathlib import Path
 
 from mirror import RELEASE, find_mirror, prepare_apt
@@ -37,8 +40,8 @@ def build(runtime: Runtime) -> None:
     log, part, apt = runtime.logs / 'debian.log', runtime.root / 'debian.part', runtime.root / 'apt'
     for path in (runtime.debian, part, apt, log):
         remove(path)
-    mirror = find_mirror()
-    options = prepare_apt(apt, mirror)
+    mirror = find_mirror(runtime.bundle)
+    options = prepare_apt(apt, mirror, dates=not runtime.bundle)
     packages = update_list(options, log, mirror)
     unpack(download(runtime, options, packages, log), part, log)
     part.rename(runtime.debian)
@@ -46,12 +49,41 @@ def build(runtime: Runtime) -> None:
         remove(path)
 
 
-def update_list(options: list, log: Path, mirror: str) -> list:
+def fetch_mirror(runtime: Runtime, folder: Path) -> None:
+    """Fill the folder with a mirror that has what `build` asks for, under the same signature."""
+    log, apt = runtime.logs / 'bundle-debian.log', runtime.root / 'apt'
+    for path in (apt, log):
+        remove(path)
+    mirror = find_mirror()
+    options = prepare_apt(apt, mirror, keep=True)
+    packages = update_list(options, log, mirror, lambda: keep_list(apt / 'state/lists', folder))
+    places = places_in_mirror(options, packages)
+    for file in download(runtime, options, packages, log):
+        place = folder / places[file.name]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(place)
+    for path in (runtime.downloads, apt):
+        remove(path)
+
+
+def keep_list(lists: Path, mirror: Path) -> None:
+    """The mirror's list of packages with its signature; apt reads it faster when unpacked."""
+    release = mirror / 'dists' / RELEASE
+    [signed], [packed] = lists.glob('*_InRelease'), lists.glob('*_Packages.xz')
+    (release / 'main/binary-amd64').mkdir(parents=True)
+    shutil.copy(str(signed), str(release / 'InRelease'))
+    with lzma.open(str(packed)) as source, open(packed.with_suffix(''), 'wb') as target:
+        shutil.copyfileobj(source, target)
+    packed.rename(release / 'main/binary-amd64/Packages.xz')
+
+
+def update_list(options: list, log: Path, mirror: str, then=lambda: None) -> list:
     """Have apt read and verify the mirror's list; return what to download."""
     progress = Progress('Debian package list')
     if run(['apt-get', *options, 'update'], log, progress, cwd='/') != 0:
         raise Problem(f'The mirror {mirror} does not give Debian 11 ({RELEASE}): name one that '
                       f'does with `make env DEBIAN_MIRROR=<address>` ({why(log)}; all in {log}).')
+    then()
     packages = choose_packages(options)
     if not packages:
         raise Problem(f'The mirror {mirror} lacks {", ".join(PACKAGES)} or something they need: '
@@ -66,6 +98,13 @@ def choose_packages(options: list) -> list:
                       *PACKAGES])
     found = re.findall(r'^Inst (\S+) \((\S+)', plan, re.MULTILINE)
     return sorted(f'{name}={version}' for name, version in found if name not in LEAVE_OUT)
+
+
+def places_in_mirror(options: list, packages: list) -> dict:
+    """Where a mirror has the file that apt gives a name, for each package."""
+    plan = output_of(['apt-get', *options, '--print-uris', 'download', *packages])
+    return {name: urllib.parse.unquote(place) for place, name
+            in re.findall(r"^'[^']*/(pool/[^']*)' (\S+) \d+", plan, re.MULTILINE)}
 
 
 def download(runtime: Runtime, options: list, packages: list, log: Path) -> list:

