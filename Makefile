@@ -95,7 +95,7 @@ originals: $(TORCH)/installed
 $(TORCH)/installed: tests/originals/requirements.txt
 	python3 -m venv $(TORCH)
 	$(TORCH)/bin/pip install torch==2.13.0 "numpy<3"
-	$(TORCH)/bin/pip install --no-deps -r $<
+	$(TORCH)/bin/pip install --no-deps --require-hashes -r $<
 	touch $@
 
 clean:

@@ -10,6 +10,8 @@ from wrappers import DEEPBIND, wrappers, write_environment
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / 'requirements.txt'
 DATA_REQUIREMENTS = HERE / 'requirements-data.txt'
+# Wheels alone, and none whose hash the requirement files do not have.
+ONLY_PINNED = ['--only-binary', ':all:', '--require-hashes']
 
 
 def inputs(runtime: Runtime) -> list:
@@ -25,9 +27,13 @@ def build(runtime: Runtime) -> None:
     write_environment(runtime)
     compile_debian(runtime)
     pip_install(runtime, 'PyPI packages', runtime.logs / 'pip.log', len(pinned(REQUIREMENTS)),
-                '--only-binary', ':all:', '-r', REQUIREMENTS)
+                *ONLY_PINNED, '-r', REQUIREMENTS)
+    install_data(runtime)
+
+
+def install_data(runtime: Runtime) -> None:
     pip_install(runtime, 'PyPI data', runtime.logs / 'pip-data.log', 1,
-                '--only-binary', ':all:', '--no-deps', '-r', DATA_REQUIREMENTS)
+                *ONLY_PINNED, '--no-deps', '-r', DATA_REQUIREMENTS)
 
 
 def pins() -> list:
@@ -39,7 +45,7 @@ def fetch_wheels(runtime: Runtime, folder: Path) -> None:
     """Download into the folder what `build` installs."""
     requirements = [word for file in (REQUIREMENTS, DATA_REQUIREMENTS) for word in ('-r', file)]
     pip(runtime, 'PyPI download', runtime.logs / 'bundle-pip.log', sum(map(len, pins())), 'download',
-        '--only-binary', ':all:', '--no-deps', '--dest', folder, *requirements)
+        *ONLY_PINNED, '--no-deps', '--dest', folder, *requirements)
 
 
 def pinned(requirements: Path) -> list:

@@ -113,8 +113,8 @@ REFUSED = [
     (lambda file: written(file, contents='0' * 64), 'holds other versions of packages than this'),
     (lambda file: written(file, format=0), 'was written by another version of this project'),
 ]
-IDS = ['none', 'empty', 'half a header', 'cut', 'one byte less', 'no last line', 'cut late', 'longer',
-       'name', 'name of the manifest', 'manifest', 'gap', 'content', 'end', 'last line',
+IDS = ['none', 'empty', 'half a header', 'cut', 'one byte less', 'no last line', 'cut late',
+       'longer', 'name', 'name of the manifest', 'manifest', 'gap', 'content', 'end', 'last line',
        'other file', 'machine', 'versions', 'format']
 
 
@@ -192,6 +192,17 @@ def test_nothing_is_overwritten(project, tmp_path, name, message):
     assert (tmp_path / 'bundle.tar').read_text() == "a user's"
 
 
+def forge(file, other):
+    """A bundle that is whole, but one of Debian's packages in it is another."""
+    folder = bundle.unpack(file, other.with_suffix('.folder'))
+    package = next(folder.glob('debian/pool/main/c/caffe/*.deb'))
+    package.write_bytes(b'x' * package.stat().st_size)
+    (folder / bundle.MANIFEST).write_text(json.dumps(bundle.manifest()))
+    with open(str(other), 'wb') as output:
+        bundle.pack(folder, output)
+    return other
+
+
 # --- all of it ------------------------------------------------------------------------------------
 
 @pytest.mark.slow
@@ -217,6 +228,9 @@ def test_a_clean_checkout_is_built_from_a_bundle_without_a_network(tmp_path, can
                               env={**os.environ, **NO_PROXY}, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, universal_newlines=True)
 
+    forged = forge(file, tmp_path / 'forged.tar')
+    refused = make('env', f'BUNDLE={forged}')
+    assert refused.returncode == 2 and 'Hash Sum mismatch' in refused.stderr, refused.stderr
     without = make('env')
     assert without.returncode == 2 and 'does not give Debian 11' in without.stderr
     done = make('env', f'BUNDLE={file}')

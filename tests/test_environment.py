@@ -13,8 +13,8 @@ import pytest
 
 ENVIRONMENT = Path(__file__).resolve().parent.parent / 'environment'
 sys.path.insert(0, str(ENVIRONMENT))  # as for a script of that folder
-build, machine, mirror, runtime = map(importlib.import_module,
-                                      ['build', 'machine', 'mirror', 'runtime'])
+build, machine, mirror, pypi, runtime = map(
+    importlib.import_module, ['build', 'machine', 'mirror', 'pypi', 'runtime'])
 
 
 @pytest.fixture
@@ -114,6 +114,32 @@ def test_every_step_is_looked_at(project):
     assert [old == new for old, new in zip(steps, build.steps(folder))] == [True] * 3 + [False]
     (folder.stamps / 'debian').write_text('interrupted')
     assert built(project).returncode == 2 and not any(folder.stamps.iterdir())
+
+
+PINNED = [*sorted(set(ENVIRONMENT.glob('requirements*.txt'))
+                  - {ENVIRONMENT / 'requirements-matrix.txt'}),  # which leaves the versions open
+          ENVIRONMENT.parent / 'tests/originals/requirements.txt']
+
+
+@pytest.mark.parametrize('file', PINNED, ids=lambda file: f'{file.parent.name}/{file.name}')
+def test_every_pinned_package_has_its_hashes(file):
+    text = re.sub(r'\s#.*|^#.*', '', file.read_text(), flags=re.MULTILINE).replace('\\\n', '')
+    lines = list(filter(str.strip, text.splitlines()))
+    assert len(lines) == len(pypi.pinned(file)) > 0
+    for line in lines:
+        assert re.fullmatch(r'[\w-]+==[\w.]+(\s+--hash=sha256:[0-9a-f]{64})+', line), line
+
+
+def test_pip_takes_no_other_file_of_that_name(tmp_path, monkeypatch):
+    """From a bundle that somebody forged, here, but pip looks at the hashes of any file."""
+    folder, pinned = runtime.Runtime(tmp_path), tmp_path / 'requirements.txt'
+    folder.python, folder.bundle = Path(sys.executable), tmp_path / 'bundle'
+    pinned.write_text(f'soft-dice-data==1.0 --hash=sha256:{"0" * 64}\n')
+    monkeypatch.setattr(pypi, 'DATA_REQUIREMENTS', pinned)
+    (folder.bundle / 'wheels').mkdir(parents=True)
+    (folder.bundle / 'wheels/soft_dice_data-1.0-py3-none-any.whl').write_bytes(b'another')
+    with pytest.raises(runtime.Problem, match='DO NOT MATCH THE HASHES'):
+        pypi.install_data(folder)
 
 
 def test_no_registry_is_named_in_the_project():
