@@ -31,6 +31,11 @@ LEAVE_OUT = {name for names in (
     ttf-bitstream-vera proj-data gdal-data''') for name in names.split()}
 
 
+# Debian 11 may leave the mirrors.
+OTHER_WAYS = ('name one that does with `make env DEBIAN_MIRROR=<address>`, compile Caffe with `make env '
+              'CAFFE=source`, or take a file of `make env-bundle` with `make env BUNDLE=<file>`')
+
+
 def inputs() -> list:
     """What the step depends on."""
     return [RELEASE, PACKAGES, sorted(LEAVE_OUT)]
@@ -81,13 +86,13 @@ def update_list(options: list, log: Path, mirror: str, then=lambda: None) -> lis
     """Have apt read and verify the mirror's list; return what to download."""
     progress = Progress('Debian package list')
     if run(['apt-get', *options, 'update'], log, progress, cwd='/') != 0:
-        raise Problem(f'The mirror {mirror} does not give Debian 11 ({RELEASE}): name one that '
-                      f'does with `make env DEBIAN_MIRROR=<address>` ({why(log)}; all in {log}).')
+        raise Problem(f'The mirror {mirror} does not give Debian 11 ({RELEASE}): {OTHER_WAYS} '
+                      f'({why(log)}; all in {log}).')
     then()
     packages = choose_packages(options)
     if not packages:
         raise Problem(f'The mirror {mirror} lacks {", ".join(PACKAGES)} or something they need: '
-                      'name another one with `make env DEBIAN_MIRROR=<address>`.')
+                      f'{OTHER_WAYS}.')
     progress.done(f'{len(packages)} packages')
     return packages
 

@@ -95,7 +95,9 @@ def built(project):
 def test_mirror_without_the_release_is_one_sentence_and_status_2(project):
     done = built(project)
     message = done.stderr.strip()
-    assert done.returncode == 2 and 'DEBIAN_MIRROR=<address>' in message
+    assert done.returncode == 2 and 'no-mirror does not give Debian 11 (bullseye): name' in message
+    for other_way in ('DEBIAN_MIRROR=<address>', 'CAFFE=source', 'BUNDLE=<file>'):
+        assert f'`make env {other_way}`' in message
     assert '\n' not in message and 'Traceback' not in message
     assert not (project / '.runtime' / 'bin').exists()
 
