@@ -14,11 +14,12 @@ BUNDLE_OUT := env-bundle-$(shell uname -m).tar
 # torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
 TORCH := .runtime-originals
 
-.PHONY: help env env-bundle test check test-matrix lint demo demo-3d demo-distributed bench long-run originals mutants clean clean-env
+.PHONY: help env env-bundle dist test check test-matrix lint demo demo-3d demo-distributed bench long-run originals mutants clean clean-env
 
 help:
 	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
 	@echo "make env-bundle write all that \`make env\` needs into one file, for a machine without network"
+	@echo "make dist       write this project's wheel and source package into dist/"
 	@echo "make test       check style and types, then run the tests: some minutes"
 	@echo "make check      run the slow tests: sanitizers, demos, workers, long runs, builds, benchmarks"
 	@echo "make test-matrix  run Gluon's and the core's tests on every MXNet from 1.3 to 2.0 and every"
@@ -56,6 +57,12 @@ endif
 
 env-bundle:
 	@python3 -S environment/build.py --write-bundle "$(or $(OUT),$(BUNDLE_OUT))"
+
+# Not with `pip wheel`: the pip of .runtime/ would copy .runtime/ first.
+dist: env
+	rm -rf build dist
+	$(PYTHON) setup.py -q sdist bdist_wheel
+	@ls dist/*
 
 lint: env
 	$(PYTHON) -m flake8

@@ -13,15 +13,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from processes import HANG
+from processes import HANG, copy_checkout, without_network
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / 'environment'
 sys.path.insert(0, str(ENVIRONMENT))  # as for a script of that folder
 build, bundle, runtime = map(importlib.import_module, ['build', 'bundle', 'runtime'])
-
-# No program that heeds these reaches a network.
-NO_PROXY = {name: 'http://127.0.0.1:9' for name in ('http_proxy', 'https_proxy', 'ALL_PROXY')}
 
 
 @pytest.fixture
@@ -207,26 +204,13 @@ def forge(file, other):
 
 @pytest.mark.slow
 def test_a_clean_checkout_is_built_from_a_bundle_without_a_network(tmp_path, cannot_show):
-    """In a network namespace in which there is nothing, not even the loopback."""
     file, checkout = tmp_path / 'bundle.tar', tmp_path / 'a checkout'
     subprocess.run(['make', 'env-bundle', f'OUT={file}'], check=True, cwd=str(ROOT), timeout=HANG,
                    stdout=subprocess.DEVNULL)
-    checkout.mkdir()
-    for name in ('Makefile', 'setup.py', 'setup.cfg', 'README.md', 'LICENSE', 'environment',
-                 'soft_dice', 'gluon_dice', 'caffe_layers'):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(str(ROOT / name), str(checkout / name))
-    for file_made in checkout.glob('soft_dice/native/_kernels.*'):
-        file_made.unlink()
-    alone = ['unshare', '--map-root-user', '--net']
-    if subprocess.run([*alone, 'true'], stderr=subprocess.DEVNULL).returncode:
-        cannot_show('a network namespace; what heeds proxies had none')
-        alone = []
+    copy_checkout(checkout)
 
     def make(*arguments):
-        return subprocess.run([*alone, 'make', *arguments], cwd=str(checkout), timeout=HANG,
-                              env={**os.environ, **NO_PROXY}, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, universal_newlines=True)
+        return without_network(cannot_show, 'make', *arguments, cwd=checkout)
 
     forged = forge(file, tmp_path / 'forged.tar')
     refused = make('env', f'BUNDLE={forged}')
