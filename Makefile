@@ -9,6 +9,7 @@ PYTHON ?= $(RUNTIME_PYTHON)
 PYTEST := $(PYTHON) $(if $(CPU),tests/as_cpu.py $(CPU)) -m pytest -n auto --maxprocesses 8 \
           --dist worksteal --durations 30
 
+WAY = $(if $(CAFFE),--caffe "$(CAFFE)")
 BUNDLE_OUT := env-bundle-$(shell uname -m).tar
 
 # torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
@@ -41,6 +42,7 @@ help:
 	@echo "BENCH=...          options of the benchmark, for example BENCH=--quick"
 	@echo "MATRIX=...         options of the matrix, for example MATRIX='--only 1.5.1'"
 	@echo "MUTANTS=...        options of the mutation run, for example MUTANTS='--per-file 5 score'"
+	@echo "CAFFE=source       compile Caffe instead of taking that of Debian 11; CAFFE=debian: back again"
 	@echo "BUNDLE=...         build .runtime/ from the file of \`make env-bundle\`, without a network"
 	@echo "OUT=...            the file that \`make env-bundle\` writes, instead of $(BUNDLE_OUT)"
 	@echo "DEBIAN_MIRROR=...  take Debian 11 from this mirror"
@@ -48,7 +50,7 @@ help:
 # -S: building needs the standard library alone, and an up-to-date check should take no time.
 env:
 ifeq ($(PYTHON),$(RUNTIME_PYTHON))
-	@python3 -S environment/build.py $(if $(BUNDLE),--bundle "$(BUNDLE)")
+	@python3 -S environment/build.py $(if $(BUNDLE),--bundle "$(BUNDLE)") $(WAY)
 else
 	@$(PYTHON) -c 'import caffe, mxnet' 2>/dev/null || \
 	    { echo "$(PYTHON) does not import caffe and mxnet:" \
@@ -56,7 +58,7 @@ else
 endif
 
 env-bundle:
-	@python3 -S environment/build.py --write-bundle "$(or $(OUT),$(BUNDLE_OUT))"
+	@python3 -S environment/build.py --write-bundle "$(or $(OUT),$(BUNDLE_OUT))" $(WAY)
 
 # Not with `pip wheel`: the pip of .runtime/ would copy .runtime/ first.
 dist: env

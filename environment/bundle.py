@@ -4,7 +4,8 @@ It is a tar file, so `tar tf` lists it, and one line after that with the SHA-256
 
     manifest.json    what it was made for
     debian/          a mirror of the packages that are needed, under Debian's own signature
-    wheels/          the packages of PyPI that the requirement files pin, by their hashes too
+    wheels/          the packages of PyPI that the requirement files pin, by their hashes too, and
+                     for CAFFE=source the sources of Caffe
 
 A file that was cut off or changed by accident is refused before anything is built. Against a file
 that somebody forged, apt checks Debian's signature and pip the hashes, as they do with a network.
@@ -19,6 +20,7 @@ import tarfile
 from pathlib import Path
 from typing import BinaryIO
 
+import caffe_source
 import debian
 import pypi
 from running import Progress
@@ -33,10 +35,10 @@ CHUNK = 1 << 20
 NEEDED = 6e8  # bytes of disk: the packages, and the file
 
 
-def manifest() -> dict:
+def manifest(runtime: Runtime) -> dict:
     """What a bundle made here is for; the same from one checkout to the next with the same pins."""
-    contents = json.dumps([debian.inputs(), pypi.pins()])
-    return {'format': FORMAT, 'machine': platform.machine(),
+    contents = json.dumps([debian.inputs(runtime), pypi.pins(runtime), caffe_source.pins(runtime)])
+    return {'format': FORMAT, 'machine': platform.machine(), 'caffe': runtime.way,
             'contents': hashlib.sha256(contents.encode()).hexdigest()}
 
 
@@ -67,7 +69,9 @@ def write(runtime: Runtime, file: Path) -> None:
     try:
         debian.fetch_mirror(runtime, folder / 'debian')
         pypi.fetch_wheels(runtime, folder / 'wheels')
-        (folder / MANIFEST).write_text(json.dumps(manifest()))
+        if runtime.way == 'source':
+            caffe_source.fetch(runtime, folder / 'wheels')
+        (folder / MANIFEST).write_text(json.dumps(manifest(runtime)))
         with open(part, 'wb') as output:
             pack(folder, output)
             os.fsync(output.fileno())
@@ -113,12 +117,9 @@ def pack(folder: Path, output: BinaryIO) -> None:
 
 # --- reading --------------------------------------------------------------------------------------
 
-def check(file: Path) -> None:
+def check(file: Path, runtime: Runtime) -> None:
     """Raise Problem for a file that is no bundle, not whole, or for another machine or checkout."""
-    if not file.is_file():
-        raise Problem(f'There is no file {file}: give one that `make env-bundle` wrote, with `make '
-                      'env BUNDLE=<file>`.')
-    found, wanted = read_manifest(file), manifest()
+    found, wanted = read_manifest(file), manifest(runtime)
     check_hash(file)
     if found.get('format') != FORMAT:
         raise Problem(f'{file} was written by another version of this project: write it anew with '
@@ -126,12 +127,19 @@ def check(file: Path) -> None:
     if found.get('machine') != wanted['machine']:
         raise Problem(f'{file} is for a machine of the kind {found.get("machine")}, and this one is '
                       f'{wanted["machine"]}: write one with `make env-bundle` on such a machine.')
+    if found.get('caffe') != wanted['caffe']:
+        raise Problem(f'{file} holds what `make env CAFFE={found.get("caffe")}` needs, and not what '
+                      f'CAFFE={wanted["caffe"]} does: leave CAFFE out, or give another file.')
     if found.get('contents') != wanted['contents']:
         raise Problem(f'{file} holds other versions of packages than this checkout asks for: write '
                       'it anew with `make env-bundle` in a checkout like this one.')
 
 
 def read_manifest(file: Path) -> dict:
+    """What the file says it is for, if it is a bundle at all."""
+    if not file.is_file():
+        raise Problem(f'There is no file {file}: give one that `make env-bundle` wrote, with `make '
+                      'env BUNDLE=<file>`.')
     try:
         with tarfile.open(str(file), 'r:') as tar:
             first = tar.next()

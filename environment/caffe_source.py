@@ -25,12 +25,14 @@ from typing import Callable, Dict, List, NamedTuple, Tuple
 if __name__ == '__main__':  # -I and PYTHONSAFEPATH leave out the folder of a script
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from pypi import pinned, pip
 from running import Progress, clean_environment, output_of, run, why
-from runtime import Problem, remove
+from runtime import Problem, Runtime, remove
 
 HERE = Path(__file__).resolve().parent
 MAKEFILE = HERE / 'caffe.mk'
 REQUIREMENTS = HERE / 'requirements-caffe.txt'
+KEY = 'key'  # a file that says what a folder was made from
 
 # What Caffe includes and links with, beside Python and Boost's library for it: (package of Debian,
 # header, library).
@@ -95,6 +97,31 @@ class Place(NamedTuple):
             return [self.protoc or 'protoc']
         return ['env', 'LD_LIBRARY_PATH=' + ':'.join(self.library_folders()),
                 str(self.root / 'usr/bin/protoc')]
+
+
+def build(runtime: Runtime) -> None:
+    """The step of `make env CAFFE=source`: what was compiled before and would be the same stays."""
+    if runtime.bundle:
+        archives = runtime.bundle / 'wheels'
+    else:
+        archives = runtime.downloads
+        fetch(runtime, archives)
+    [archive] = archives.glob('brocolli-caffe-*.tar.gz')
+    compile_caffe(archive, runtime.caffe, Place(str(runtime.python), runtime.debian),
+                  runtime.logs / 'caffe.log')
+    remove(runtime.downloads)
+
+
+def fetch(runtime: Runtime, folder: Path) -> None:
+    """The source package; for its name and version pip starts its setup.py, after the hash is right."""
+    pip(runtime, 'Caffe: sources', runtime.logs / 'caffe-pip.log', 0, 'download', '--no-deps',
+        '--no-binary', ':all:', '--no-build-isolation', '--require-hashes', '--dest', folder,
+        '-r', REQUIREMENTS)
+
+
+def pins(runtime: Runtime) -> list:
+    """The source package, where there is one."""
+    return pinned(REQUIREMENTS) if runtime.way == 'source' else []
 
 
 def inputs() -> list:
@@ -177,23 +204,30 @@ def compile_caffe(archive: Path, folder: Path, place: Place, log: Path) -> None:
     ------
     Problem : something is missing, or the compiler fails.
     """
-    values = variables(place)
+    values, work = variables(place), folder / 'work'
     key = hashlib.sha256(json.dumps([inputs(), values], sort_keys=True).encode()).hexdigest()
-    if (folder / 'key').exists() and (folder / 'key').read_text() == key:
+    if is_made(folder, key):
         return
-    if folder.exists() and not (folder / 'key').exists():
-        raise Problem(f'{folder} exists and is not what this program makes: name another folder.')
-    work = folder.with_name(folder.name + '-work')
-    remove(folder)
+    if folder.exists() and any(folder.iterdir()) and not work.exists() and not (folder / KEY).exists():
+        raise Problem(f'{folder} holds what this program did not make: name another folder.')
+    folder.mkdir(parents=True, exist_ok=True)
     remove(log)
     check_needed(place, values, log)
-    if not (work / 'key').exists() or (work / 'key').read_text() != key:
+    for path in folder.iterdir():
+        if path != work or not is_made(work, key):
+            remove(path)
+    if not work.exists():
         unpack(archive, work)
-        (work / 'key').write_text(key)
+        (work / KEY).write_text(key)
     make(work, values, log)
-    (work / 'out/key').write_text(key)
-    (work / 'out').rename(folder)
+    for path in (work / 'out').iterdir():
+        path.rename(folder / path.name)
+    (folder / KEY).write_text(key)
     remove(work)
+
+
+def is_made(folder: Path, key: str) -> bool:
+    return (folder / KEY).exists() and (folder / KEY).read_text() == key
 
 
 def make(work: Path, values: Dict[str, str], log: Path) -> None:

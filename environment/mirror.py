@@ -1,4 +1,4 @@
-"""The Debian mirror, and an apt of our own that knows nothing but Debian 11 there."""
+"""The Debian mirror, and an apt of our own that knows nothing but one release there."""
 import os
 import re
 import urllib.parse
@@ -8,8 +8,6 @@ from typing import Optional
 from machine import KEYRING
 from running import output_of
 from runtime import Problem
-
-RELEASE = 'bullseye'
 
 APT_CONF = '''\
 # Read after the machine's own apt configuration: its proxy settings hold, and these lines win.
@@ -76,7 +74,8 @@ def find_mirror(bundle: Optional[Path] = None) -> str:
                   '`make env DEBIAN_MIRROR=<address>`.')
 
 
-def prepare_apt(apt: Path, mirror: str, keep: bool = False, dates: bool = True) -> list:
+def prepare_apt(apt: Path, mirror: str, release: str, keep: bool = False,
+                dates: bool = True) -> list:
     """Set up an apt that knows one repository; return the options that its commands begin with.
 
     keep : the list of packages stays as the mirror has it, compressed.
@@ -86,7 +85,7 @@ def prepare_apt(apt: Path, mirror: str, keep: bool = False, dates: bool = True) 
         (apt / folder).mkdir(parents=True, exist_ok=True)
     (apt / 'status').write_text('')
     (apt / 'sources.list').write_text(
-        f'deb [arch=amd64 target=Packages signed-by={KEYRING}] {mirror} {RELEASE} main\n')
+        f'deb [arch=amd64 target=Packages signed-by={KEYRING}] {mirror} {release} main\n')
     (apt / 'apt.conf').write_text(APT_CONF.format(apt=apt, keep='true' if keep else 'false')
                                   + ('' if dates else NO_DATES))
     return ['-c', str(apt / 'apt.conf'), '-q']

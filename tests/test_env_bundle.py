@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / 'environment'
 sys.path.insert(0, str(ENVIRONMENT))  # as for a script of that folder
 build, bundle, runtime = map(importlib.import_module, ['build', 'bundle', 'runtime'])
+HERE = runtime.Runtime(ROOT)
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def written(file, members=(('wheels/x.whl', b'x' * 30000), ('debian/pool/main/y.
     """A bundle whose manifest is changed."""
     folder = file.with_suffix('.folder')
     for name, content in [*members, (bundle.MANIFEST,
-                                     json.dumps({**bundle.manifest(), **changes}).encode())]:
+                                     json.dumps({**bundle.manifest(HERE), **changes}).encode())]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     with open(str(file), 'wb') as output:
@@ -68,7 +69,7 @@ def build_env(project, *options, prefix=(), **more):
 # --- refused files --------------------------------------------------------------------------------
 
 def test_a_whole_bundle_is_accepted_and_unpacked(whole, tmp_path):
-    bundle.check(whole)
+    bundle.check(whole, HERE)
     folder = bundle.unpack(whole, tmp_path / 'unpacked')
     assert (folder / 'wheels/x.whl').read_bytes() == b'x' * 30000
     assert (folder / 'debian/pool/main/y.deb').read_bytes() == b'y'
@@ -107,19 +108,21 @@ REFUSED = [
     (lambda file: file.write_text('{"format": 1}'), 'is not a bundle: give one'),
     (lambda file: written(file, machine='aarch64'),
      'for a machine of the kind aarch64, and this one is x86_64: write one with `make env-bundle`'),
+    (lambda file: written(file, caffe='source'),
+     'holds what `make env CAFFE=source` needs, and not what CAFFE=debian does: leave CAFFE out'),
     (lambda file: written(file, contents='0' * 64), 'holds other versions of packages than this'),
     (lambda file: written(file, format=0), 'was written by another version of this project'),
 ]
 IDS = ['none', 'empty', 'half a header', 'cut', 'one byte less', 'no last line', 'cut late',
        'longer', 'name', 'name of the manifest', 'manifest', 'gap', 'content', 'end', 'last line',
-       'other file', 'machine', 'versions', 'format']
+       'other file', 'machine', 'caffe', 'versions', 'format']
 
 
 @pytest.mark.parametrize('change, message', REFUSED, ids=IDS)
 def test_what_is_no_good_bundle_is_one_sentence(whole, change, message):
     change(whole)
     with pytest.raises(runtime.Problem, match=message) as raised:
-        bundle.check(whole)
+        bundle.check(whole, HERE)
     assert '\n' not in str(raised.value) and str(whole) in str(raised.value)
 
 
@@ -194,7 +197,7 @@ def forge(file, other):
     folder = bundle.unpack(file, other.with_suffix('.folder'))
     package = next(folder.glob('debian/pool/main/c/caffe/*.deb'))
     package.write_bytes(b'x' * package.stat().st_size)
-    (folder / bundle.MANIFEST).write_text(json.dumps(bundle.manifest()))
+    (folder / bundle.MANIFEST).write_text(json.dumps(bundle.manifest(HERE)))
     with open(str(other), 'wb') as output:
         bundle.pack(folder, output)
     return other
