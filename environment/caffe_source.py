@@ -25,6 +25,7 @@ from typing import Callable, Dict, List, NamedTuple, Tuple
 if __name__ == '__main__':  # -I and PYTHONSAFEPATH leave out the folder of a script
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from caffe_changes import CHANGES, apply_changes
 from pypi import pinned, pip
 from running import Progress, clean_environment, output_of, run, why
 from runtime import Problem, Runtime, remove
@@ -126,7 +127,7 @@ def pins(runtime: Runtime) -> list:
 
 def inputs() -> list:
     """What the step depends on, beside Place."""
-    return [MAKEFILE.read_text(), REQUIREMENTS.read_text()]
+    return [MAKEFILE.read_text(), REQUIREMENTS.read_text(), CHANGES]
 
 
 def variables(place: Place) -> Dict[str, str]:
@@ -218,6 +219,7 @@ def compile_caffe(archive: Path, folder: Path, place: Place, log: Path) -> None:
             remove(path)
     if not work.exists():
         unpack(archive, work)
+        apply_changes(work)
         (work / KEY).write_text(key)
     make(work, values, log)
     for path in (work / 'out').iterdir():

@@ -5,6 +5,7 @@
 import importlib
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 ENVIRONMENT = Path(__file__).resolve().parent.parent / 'environment'
 sys.path.insert(0, str(ENVIRONMENT))  # as for a script of that folder
-caffe_source, runtime = map(importlib.import_module, ['caffe_source', 'runtime'])
+caffe_changes, caffe_source, runtime = map(importlib.import_module,
+                                           ['caffe_changes', 'caffe_source', 'runtime'])
 
 
 @pytest.fixture
@@ -34,7 +36,12 @@ def place(tmp_path, monkeypatch):
 
 
 def check(place, tmp_path):
-    caffe_source.check_needed(place, caffe_source.variables(place), tmp_path / 'log')
+    """As it is for a Python whose own headers are nowhere but in the place."""
+    values = caffe_source.variables(place)
+    own = sysconfig.get_paths()
+    for folder in {own['include'], own['platinclude']}:
+        values['CPPFLAGS'] = values['CPPFLAGS'].replace(f'-I{folder} ', '')
+    caffe_source.check_needed(place, values, tmp_path / 'log')
 
 
 def test_nothing_is_missing(place, tmp_path):
@@ -70,6 +77,20 @@ def command(*arguments):
                           stderr=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 2 and done.stderr.count('\n') == 1, done.stderr
     return done.stderr
+
+
+def test_a_change_of_other_sources_is_refused(tmp_path):
+    """All at their places, they are made; a source that was changed otherwise says so."""
+    for change in caffe_changes.CHANGES:
+        file = tmp_path / change.file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(str(file), 'a') as text:
+            text.write(change.old * change.times)
+    caffe_changes.apply_changes(tmp_path)
+    assert all(change.new in (tmp_path / change.file).read_text()
+               for change in caffe_changes.CHANGES)
+    with pytest.raises(runtime.Problem, match='caffe.cpp of Caffe is not what .*caffe_changes.py'):
+        caffe_changes.apply_changes(tmp_path)
 
 
 @pytest.fixture
