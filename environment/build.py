@@ -28,7 +28,7 @@ the steps after it.
     proof      proof.py, which the new Python runs
     project    project.py
 
-releases.py says what Debian and PyPI give. bundle.py writes and reads one file with all that comes
+ways.py says what Debian and PyPI give. bundle.py writes and reads one file with all that comes
 from the network. machine.py says what the machine must have, runtime.py where everything is,
 running.py runs commands. All of it needs the standard library alone.
 """
@@ -50,9 +50,9 @@ import debian
 import project
 import pypi
 from machine import check_machine
-from releases import WAYS
 from running import Progress, clean_environment, run, why
 from runtime import Problem, Runtime, is_done, remove, take_lock, write_stamp
+from ways import WAYS
 
 HERE = Path(__file__).resolve().parent
 PROOF = HERE / 'proof.py'

@@ -7,9 +7,9 @@ import urllib.parse
 from pathlib import Path
 
 from mirror import find_mirror, prepare_apt
-from releases import DEBIAN_11, Release
 from running import Progress, output_of, run, why
 from runtime import Problem, Runtime, remove
+from ways import DEBIAN_11, Release
 
 # For when the mirrors have a release no more.
 OTHER_MIRROR = 'name one that does with `make env DEBIAN_MIRROR=<address>`'

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Optional
 
-from releases import WAYS, Release
+from ways import WAYS, Release
 
 
 class Problem(Exception):

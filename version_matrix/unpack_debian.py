@@ -8,9 +8,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'environment'))
 
 from debian import download, unpack  # type: ignore[import-not-found]  # noqa: E402
 from mirror import find_mirror, prepare_apt  # type: ignore[import-not-found]  # noqa: E402
-from releases import DEBIAN_11  # type: ignore[import-not-found]  # noqa: E402
 from running import Progress, run, why  # type: ignore[import-not-found]  # noqa: E402
 from runtime import Problem, Runtime, remove  # type: ignore[import-not-found]  # noqa: E402
+from ways import DEBIAN_11  # type: ignore[import-not-found]  # noqa: E402
 
 
 def main(folder: Path, packages: list) -> None:
