@@ -19,7 +19,7 @@ from soft_dice.native import load  # noqa: E402
 
 if os.environ.get('TEST_WITHOUT_CAFFE') != '1':
     import caffe
-    from older_caffe import why_not
+    from caffe_2016 import why_not
     caffe.set_mode_cpu()
 else:
     def why_not(file, function):

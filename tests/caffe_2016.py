@@ -12,9 +12,9 @@ CANNOT_PASS = {
         'test_a_process_that_fails_ends_all': NO_COUNT,
     },
 }
-OLDER = not hasattr(caffe, 'solver_count')
+OF_2016 = not hasattr(caffe, 'solver_count')
 
 
 def why_not(file, function):
     """The reason, or None."""
-    return CANNOT_PASS.get(file, {}).get(function) if OLDER else None
+    return CANNOT_PASS.get(file, {}).get(function) if OF_2016 else None
