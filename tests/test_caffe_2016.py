@@ -14,7 +14,7 @@ def test_what_cannot_pass_is_a_test(file, function):
     assert f'\ndef {function}(' in (HERE / file).read_text()
 
 
-def test_only_an_caffe_2016_is_excused(monkeypatch):
+def test_only_this_caffe_is_excused(monkeypatch):
     [(file, tests)] = caffe_2016.CANNOT_PASS.items()
     function = next(iter(tests))
     assert caffe_2016.OF_2016 == (not hasattr(caffe, 'solver_count'))
