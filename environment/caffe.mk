@@ -4,11 +4,11 @@
 #
 #   CPPFLAGS        -I for the headers of Python, NumPy, Boost and the others
 #   LDFLAGS         -L and -rpath for their libraries
+#   CXX             the C++ compiler
 #   BOOST_PYTHON    name of Boost's library for that Python, such as boost_python311
 #   LIBPYTHON       what the linker needs to put that Python into the commands
 #   PROTOC          the compiler of protobuf
 
-CXX ?= g++
 CXXFLAGS := -std=c++14 -O2 -fPIC -pthread -w
 # Boost 1.73 and later warn of the global placeholders, which Caffe uses.
 DEFINES := -DNDEBUG -DCPU_ONLY -DWITH_PYTHON_LAYER -DUSE_LMDB -DUSE_LEVELDB -DCAFFE_VERSION=1.0.0 \

@@ -144,7 +144,7 @@ def variables(place: Place) -> Dict[str, str]:
     return {'CPPFLAGS': shell(f'-I{folder}' for folder in includes),
             'LDFLAGS': shell(flag for folder in folders
                              for flag in (f'-L{folder}', f'-Wl,-rpath,{folder}')),
-            'BOOST_PYTHON': boost_python, 'LIBPYTHON': shell(facts['link']),
+            'CXX': os.environ.get('CXX') or 'g++', 'BOOST_PYTHON': boost_python, 'LIBPYTHON': shell(facts['link']),
             'PROTOC': shell(place.protoc_command()), 'NUMPY': facts['numpy'][0]}
 
 
@@ -154,7 +154,7 @@ def shell(words) -> str:
 
 def check_needed(place: Place, values: Dict[str, str], log: Path) -> None:
     """Raise Problem that names the packages of what is missing."""
-    progress, compiler = Progress('Caffe: what it needs'), shlex.split(os.environ.get('CXX', 'g++'))
+    progress, compiler = Progress('Caffe: what it needs'), shlex.split(values['CXX'])
     if not shutil.which(compiler[0]):
         raise Problem(f'The C++ compiler {compiler[0]} is missing, with which Caffe is compiled: get '
                       'it with `apt-get install g++`.')

@@ -10,7 +10,7 @@ from runtime import Problem, Runtime
 
 KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
 LOADER = '/lib64/ld-linux-x86-64.so.2'
-NEEDED = 1.5e9  # bytes of disk
+NEEDED = {'debian': 1.5e9, 'source': 2e9}  # bytes of disk
 OWN_PYTHON = 'or give a Python that has both frameworks, `make PYTHON=python3 test`'
 
 
@@ -32,13 +32,13 @@ def check_machine(runtime: Runtime) -> None:
         ctypes.CDLL('libgomp.so.1')
     except OSError:
         raise Problem('libgomp.so.1 is missing: get it with `apt-get install libgomp1`.') from None
-    if runtime.way == 'source' and not shutil.which('g++'):
+    if runtime.way == 'source' and not shutil.which((os.environ.get('CXX') or 'g++').split()[0]):
         raise Problem('A C++ compiler is missing, with which Caffe is compiled: get it with '
                       '`apt-get install g++`.')
-    free = shutil.disk_usage(runtime.project).free
-    if not runtime.debian.exists() and free < NEEDED:
+    free, needed = shutil.disk_usage(runtime.project).free, NEEDED[runtime.way]
+    if not runtime.debian.exists() and free < needed:
         raise Problem(f'Only {free / 1e9:.1f} GB of disk are free for {runtime.root}, and building '
-                      f'it takes {NEEDED / 1e9:.1f} GB: make room.')
+                      f'it takes {needed / 1e9:.1f} GB: make room.')
 
 
 def check_libc(runtime: Runtime) -> None:
