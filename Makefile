@@ -9,13 +9,18 @@ PYTHON ?= $(RUNTIME_PYTHON)
 PYTEST := $(PYTHON) $(if $(CPU),tests/as_cpu.py $(CPU)) -m pytest -n auto --maxprocesses 8 \
           --dist worksteal --durations 30
 
+WAY = $(if $(CAFFE),--caffe "$(CAFFE)")
+BUNDLE_OUT := env-bundle-$(shell uname -m).tar
+
 # torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
 TORCH := .runtime-originals
 
-.PHONY: help env test check test-matrix lint demo demo-3d demo-distributed bench long-run originals mutants clean clean-env
+.PHONY: help env env-bundle dist test check test-matrix lint demo demo-3d demo-distributed bench long-run originals mutants clean clean-env
 
 help:
 	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
+	@echo "make env-bundle write all that \`make env\` needs into one file, for a machine without network"
+	@echo "make dist       write this project's wheel and source package into dist/"
 	@echo "make test       check style and types, then run the tests: some minutes"
 	@echo "make check      run the slow tests: sanitizers, demos, workers, long runs, builds, benchmarks"
 	@echo "make test-matrix  run Gluon's and the core's tests on every MXNet from 1.3 to 2.0 and every"
@@ -37,17 +42,29 @@ help:
 	@echo "BENCH=...          options of the benchmark, for example BENCH=--quick"
 	@echo "MATRIX=...         options of the matrix, for example MATRIX='--only 1.5.1'"
 	@echo "MUTANTS=...        options of the mutation run, for example MUTANTS='--per-file 5 score'"
+	@echo "CAFFE=source       compile Caffe instead of taking that of Debian 11; CAFFE=debian: back again"
+	@echo "BUNDLE=...         build .runtime/ from the file of \`make env-bundle\`, without a network"
+	@echo "OUT=...            the file that \`make env-bundle\` writes, instead of $(BUNDLE_OUT)"
 	@echo "DEBIAN_MIRROR=...  take Debian 11 from this mirror"
 
 # -S: building needs the standard library alone, and an up-to-date check should take no time.
 env:
 ifeq ($(PYTHON),$(RUNTIME_PYTHON))
-	@python3 -S environment/build.py
+	@python3 -S environment/build.py $(if $(BUNDLE),--bundle "$(BUNDLE)") $(WAY)
 else
 	@$(PYTHON) -c 'import caffe, mxnet' 2>/dev/null || \
 	    { echo "$(PYTHON) does not import caffe and mxnet:" \
 	           "give another one, or leave PYTHON out to have one built." >&2; exit 2; }
 endif
+
+env-bundle:
+	@python3 -S environment/build.py --write-bundle "$(or $(OUT),$(BUNDLE_OUT))" $(WAY)
+
+# Not with `pip wheel`: the pip of .runtime/ would copy .runtime/ first.
+dist: env
+	rm -rf build dist
+	$(PYTHON) setup.py -q sdist bdist_wheel
+	@ls dist/*
 
 lint: env
 	$(PYTHON) -m flake8
@@ -87,7 +104,7 @@ originals: $(TORCH)/installed
 $(TORCH)/installed: tests/originals/requirements.txt
 	python3 -m venv $(TORCH)
 	$(TORCH)/bin/pip install torch==2.13.0 "numpy<3"
-	$(TORCH)/bin/pip install --no-deps -r $<
+	$(TORCH)/bin/pip install --no-deps --require-hashes -r $<
 	touch $@
 
 clean:

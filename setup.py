@@ -6,6 +6,14 @@ from pathlib import Path
 from setuptools import Distribution, setup
 from setuptools.command.build_ext import build_ext
 
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel  # as of setuptools 70
+except ImportError:
+    try:
+        from wheel.bdist_wheel import bdist_wheel
+    except ImportError:  # then nothing here can make a wheel
+        bdist_wheel = None
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 NATIVE = os.path.join('soft_dice', 'native')
 
@@ -52,6 +60,16 @@ class WithKernels(Distribution):
         return True
 
 
+commands = {'build_ext': BuildKernels}
+if bdist_wheel:
+    class Wheel(bdist_wheel):
+        """For every Python 3 on this kind of machine, as ctypes loads the kernels."""
+
+        def get_tag(self):
+            return 'py3', 'none', super().get_tag()[2]
+
+    commands['bdist_wheel'] = Wheel
+
 # Before 46.4 setuptools imports the package for "version = attr:" in setup.cfg, and NumPy with it.
-setup(version=module_at('soft_dice', 'version.py').__version__,
-      cmdclass={'build_ext': BuildKernels}, distclass=WithKernels)
+setup(version=module_at('soft_dice', 'version.py').__version__, cmdclass=commands,
+      distclass=WithKernels)

@@ -1,71 +1,107 @@
 """Step 1: Debian's packages, downloaded and verified by apt, unpacked into `.runtime/debian/`."""
+import lzma
 import os
 import re
+import shutil
+import urllib.parse
 from pathlib import Path
 
-from mirror import RELEASE, find_mirror, prepare_apt
+from mirror import find_mirror, prepare_apt
 from running import Progress, output_of, run, why
 from runtime import Problem, Runtime, remove
+from ways import DEBIAN_11, Release
 
-# OpenBLAS by name: Caffe is content with any BLAS, and apt's choice is the slow reference one.
-PACKAGES = ['caffe', 'python3-caffe', 'libopenblas0-pthread', 'python3-pip']
-
-# Dependencies that apt would fetch and that are not wanted.
-LEAVE_OUT = {name for names in (
-    # Libraries that the machine has newer, as code compiled on it needs them.
-    'libc6 libgcc-s1 libstdc++6 libgomp1 gcc-10-base',
-    # requirements.txt brings these in another version, and two versions of a package do not mix.
-    '''python3-numpy python3-matplotlib python-matplotlib-data fonts-lyx python3-kiwisolver
-    python3-cycler python3-pyparsing python3-pygments''',
-    # Only Caffe's example scripts import these.
-    '''cython3 python3-ipython python3-ipython-genutils python3-backcall python3-jedi python3-parso
-    python3-pexpect python3-pickleshare python3-prompt-toolkit python3-ptyprocess
-    python3-traitlets python3-wcwidth python3-nose python3-pandas python3-pandas-lib''',
-    # Programs and data that nothing here uses.
-    '''coreutils tar dpkg debconf ucf perl perl-base perl-modules-5.32 libperl5.32 openssl
-    ca-certificates sensible-utils mailcap mime-support media-types tzdata readline-common
-    mysql-common mariadb-common libjs-jquery libjs-jquery-ui fontconfig-config fonts-dejavu-core
-    ttf-bitstream-vera proj-data gdal-data''') for name in names.split()}
+# For when the mirrors have a release no more.
+OTHER_MIRROR = 'name one that does with `make env DEBIAN_MIRROR=<address>`'
+NO_MIRROR = 'take a file of `make env-bundle` with `make env BUNDLE=<file>`'
+NO_DEBIAN_11 = 'compile Caffe with `make env CAFFE=source`'
 
 
-def inputs() -> list:
+def inputs(runtime: Runtime) -> list:
     """What the step depends on."""
-    return [RELEASE, PACKAGES, sorted(LEAVE_OUT)]
+    release = runtime.release
+    return [release.name, release.packages, sorted(release.leave_out)]
 
 
 def build(runtime: Runtime) -> None:
     log, part, apt = runtime.logs / 'debian.log', runtime.root / 'debian.part', runtime.root / 'apt'
     for path in (runtime.debian, part, apt, log):
         remove(path)
-    mirror = find_mirror()
-    options = prepare_apt(apt, mirror)
-    packages = update_list(options, log, mirror)
+    options = prepare_apt(apt, find_mirror(runtime.bundle), runtime.release.name, dates=not runtime.bundle)
+    packages = update_list(options, log, runtime)
     unpack(download(runtime, options, packages, log), part, log)
     part.rename(runtime.debian)
     for path in (runtime.downloads, apt):
         remove(path)
 
 
-def update_list(options: list, log: Path, mirror: str) -> list:
+def fetch_mirror(runtime: Runtime, folder: Path) -> None:
+    """Fill the folder with a mirror that has what `build` asks for, under the same signature."""
+    log, apt = runtime.logs / 'bundle-debian.log', runtime.root / 'apt'
+    for path in (apt, log):
+        remove(path)
+    options = prepare_apt(apt, find_mirror(), runtime.release.name, keep=True)
+    packages = update_list(options, log, runtime, lambda: keep_list(
+        apt / 'state/lists', folder / 'dists' / runtime.release.name))
+    places = places_in_mirror(options, packages)
+    for file in download(runtime, options, packages, log):
+        place = folder / places[file.name]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(place)
+    for path in (runtime.downloads, apt):
+        remove(path)
+
+
+def keep_list(lists: Path, release: Path) -> None:
+    """The mirror's list of packages with its signature; apt reads it faster when unpacked."""
+    [signed], [packed] = lists.glob('*_InRelease'), lists.glob('*_Packages.xz')
+    (release / 'main/binary-amd64').mkdir(parents=True)
+    shutil.copy(str(signed), str(release / 'InRelease'))
+    with lzma.open(str(packed)) as source, open(packed.with_suffix(''), 'wb') as target:
+        shutil.copyfileobj(source, target)
+    packed.rename(release / 'main/binary-amd64/Packages.xz')
+
+
+def update_list(options: list, log: Path, runtime: Runtime, then=lambda: None) -> list:
     """Have apt read and verify the mirror's list; return what to download."""
-    progress = Progress('Debian package list')
+    progress, release = Progress('Debian package list'), runtime.release
     if run(['apt-get', *options, 'update'], log, progress, cwd='/') != 0:
-        raise Problem(f'The mirror {mirror} does not give Debian 11 ({RELEASE}): name one that '
-                      f'does with `make env DEBIAN_MIRROR=<address>` ({why(log)}; all in {log}).')
-    packages = choose_packages(options)
+        raise Problem(f'{without(runtime)} ({why(log)}; all in {log}).')
+    then()
+    packages = choose_packages(options, release)
     if not packages:
-        raise Problem(f'The mirror {mirror} lacks {", ".join(PACKAGES)} or something they need: '
-                      'name another one with `make env DEBIAN_MIRROR=<address>`.')
+        raise Problem(f'{without(runtime)} (it lacks {", ".join(release.packages)} or something they '
+                      'need).')
     progress.done(f'{len(packages)} packages')
     return packages
 
 
-def choose_packages(options: list) -> list:
-    """name=version of every package that PACKAGES need, less LEAVE_OUT."""
+def without(runtime: Runtime) -> str:
+    """That a release cannot be had, and how to do without."""
+    release, ways = runtime.release, [OTHER_MIRROR, NO_MIRROR]
+    if runtime.bundle:
+        return ('apt does not accept the packages in the bundle as those that Debian signed: write it '
+                'anew with `make env-bundle`')
+    if release is DEBIAN_11:
+        ways.insert(1, NO_DEBIAN_11)
+    return (f'The mirror {find_mirror()} does not give Debian {release.number} ({release.name}): '
+            f'{", ".join(ways[:-1])}, or {ways[-1]}')
+
+
+def choose_packages(options: list, release: Release) -> list:
+    """name=version of every package that the release's need, less what is left out."""
     plan = output_of(['apt-get', *options, '--simulate', '--no-install-recommends', 'install',
-                      *PACKAGES])
+                      *release.packages])
     found = re.findall(r'^Inst (\S+) \((\S+)', plan, re.MULTILINE)
-    return sorted(f'{name}={version}' for name, version in found if name not in LEAVE_OUT)
+    return sorted(f'{name}={version}' for name, version in found
+                  if name not in release.leave_out)
+
+
+def places_in_mirror(options: list, packages: list) -> dict:
+    """Where a mirror has the file that apt gives a name, for each package."""
+    plan = output_of(['apt-get', *options, '--print-uris', 'download', *packages])
+    return {name: urllib.parse.unquote(place) for place, name
+            in re.findall(r"^'[^']*/(pool/[^']*)' (\S+) \d+", plan, re.MULTILINE)}
 
 
 def download(runtime: Runtime, options: list, packages: list, log: Path) -> list:
@@ -86,8 +122,9 @@ def download(runtime: Runtime, options: list, packages: list, log: Path) -> list
     total = size() + missing
     if run(['apt-get', *options, 'download', *packages], log, progress,
            lambda: f'{size() / 1e6:.0f} of {total / 1e6:.0f} MB', cwd=runtime.downloads) != 0:
-        raise Problem('apt could not download every package: try again, or use another mirror with '
-                      f'`make env DEBIAN_MIRROR=<address>` ({why(log)}; all in {log}).')
+        raise Problem((without(runtime) if runtime.bundle else
+                       'apt could not download every package: try again, or use another mirror with '
+                       '`make env DEBIAN_MIRROR=<address>`') + f' ({why(log)}; all in {log}).')
     progress.done(f'{total / 1e6:.0f} MB')
     wanted = {package.replace('=', '_').replace(':', '%3a') for package in packages}
     return [file for file in runtime.downloads.glob('*.deb')

@@ -1,13 +1,13 @@
-"""The Debian mirror, and an apt of our own that knows nothing but Debian 11 there."""
+"""The Debian mirror, and an apt of our own that knows nothing but one release there."""
 import os
 import re
+import urllib.parse
 from pathlib import Path
+from typing import Optional
 
 from machine import KEYRING
 from running import output_of
 from runtime import Problem
-
-RELEASE = 'bullseye'
 
 APT_CONF = '''\
 # Read after the machine's own apt configuration: its proxy settings hold, and these lines win.
@@ -16,7 +16,8 @@ APT_CONF = '''\
 #clear APT::Update::Post-Invoke-Success;
 #clear Acquire::Languages;
 Acquire::Languages "none";
-Acquire::GzipIndexes "false";
+Acquire::GzipIndexes "{keep}";
+Acquire::IndexTargets::deb::Packages::KeepCompressedAs "xz";
 Acquire::AllowInsecureRepositories "false";
 Acquire::AllowWeakRepositories "false";
 Acquire::AllowDowngradeToInsecureRepositories "false";
@@ -41,8 +42,19 @@ Dir::Log "{apt}";
 '''
 
 
-def find_mirror() -> str:
-    """The Debian mirror that this machine's apt uses, unless DEBIAN_MIRROR names one."""
+# A bundle gets older, and the clock of a machine without a network may be wrong.
+NO_DATES = '''\
+Acquire::Check-Valid-Until "false";
+Acquire::Check-Date "false";
+'''
+
+
+def find_mirror(bundle: Optional[Path] = None) -> str:
+    """The one in a bundle; else the Debian mirror that this machine's apt uses, unless DEBIAN_MIRROR
+    names one.
+    """
+    if bundle:
+        return 'file:' + urllib.parse.quote(f'{bundle}/debian')
     if os.environ.get('DEBIAN_MIRROR'):
         return os.environ['DEBIAN_MIRROR']
     system = output_of(['cat', '/etc/os-release'])
@@ -62,12 +74,18 @@ def find_mirror() -> str:
                   '`make env DEBIAN_MIRROR=<address>`.')
 
 
-def prepare_apt(apt: Path, mirror: str) -> list:
-    """Set up an apt that knows one repository; return the options that its commands begin with."""
+def prepare_apt(apt: Path, mirror: str, release: str, keep: bool = False,
+                dates: bool = True) -> list:
+    """Set up an apt that knows one repository; return the options that its commands begin with.
+
+    keep : the list of packages stays as the mirror has it, compressed.
+    dates : the mirror's signature is refused outside the time for which it was given.
+    """
     for folder in ('state/lists/partial', 'cache/archives/partial'):
         (apt / folder).mkdir(parents=True, exist_ok=True)
     (apt / 'status').write_text('')
     (apt / 'sources.list').write_text(
-        f'deb [arch=amd64 target=Packages signed-by={KEYRING}] {mirror} {RELEASE} main\n')
-    (apt / 'apt.conf').write_text(APT_CONF.format(apt=apt))
+        f'deb [arch=amd64 target=Packages signed-by={KEYRING}] {mirror} {release} main\n')
+    (apt / 'apt.conf').write_text(APT_CONF.format(apt=apt, keep='true' if keep else 'false')
+                                  + ('' if dates else NO_DATES))
     return ['-c', str(apt / 'apt.conf'), '-q']

@@ -3,6 +3,9 @@ import fcntl
 import os
 import shutil
 from pathlib import Path
+from typing import Optional
+
+from ways import WAYS, Release
 
 
 class Problem(Exception):
@@ -12,15 +15,23 @@ class Problem(Exception):
 class Runtime:
     """Where everything is."""
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, way: str = 'debian') -> None:
         self.project = project.resolve()
         self.root = self.project / '.runtime'
+        self.way = way  # one of WAYS
         self.debian = self.root / 'debian'
+        self.caffe = self.root / 'caffe'  # where it was compiled
         self.python = self.root / 'bin/python'
         self.downloads = self.root / 'downloads'
         self.logs = self.root / 'logs'
         self.stamps = self.root / 'stamps'
         self.lock = self.root / 'lock'
+        # The folder of an unpacked bundle, from which everything comes in place of the network.
+        self.bundle: Optional[Path] = None
+
+    @property
+    def release(self) -> Release:
+        return WAYS[self.way]
 
 
 def remove(path: Path) -> None:

@@ -17,13 +17,13 @@ libraries=$lib/openblas-pthread:$lib:$debian/lib/x86_64-linux-gnu:$debian/usr/li
 {body}
 '''
 PYTHON_BODY = '''\
-exec {loader} --library-path "$libraries" --argv0 "$bin/{name}" "$debian/usr/bin/python3.9" "$@"'''
+exec {loader} --library-path "$libraries" --argv0 "$bin/{name}" "$debian/usr/bin/python{version}" "$@"'''
 PIP_BODY = 'exec "$bin/python" -m pip "$@"'
 # The Python inside the caffe command looks for `python3` in PATH to learn where it belongs.
 CAFFE_BODY = '''\
 unset PYTHONHOME
 export PATH="$bin:$PATH" CAFFE_COMMAND_DEEPBIND=1
-exec {loader} --library-path "$libraries" --argv0 "$bin/caffe" "$debian/usr/bin/caffe" "$@"'''
+exec {loader} --library-path "$libraries" --argv0 "$bin/caffe" "{caffe}" "$@"'''
 # The caffe command offers the symbols of its OpenBLAS to everything loaded later, and the other
 # OpenBLAS, in NumPy's wheel, crashes on them. With DEEPBIND an extension module prefers the
 # libraries that it came with.
@@ -31,22 +31,31 @@ DEEPBIND = ("import os, sys; 'CAFFE_COMMAND_DEEPBIND' in os.environ and "
             "sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)\n")
 
 
-def wrappers() -> dict:
+# Where Python finds Caffe that was compiled: a line of a .pth file, seen from its folder.
+COMPILED = '../../../caffe/python\n'
+
+
+def wrappers(runtime: Runtime) -> dict:
     """The programs in bin/, by name."""
     bodies = {'python': PYTHON_BODY, 'python3': PYTHON_BODY, 'pip': PIP_BODY, 'caffe': CAFFE_BODY}
-    return {name: WRAPPER.format(body=body.format(loader=LOADER, name=name))
+    caffe = '$debian/usr/bin/caffe' if runtime.way == 'debian' else '${bin%/bin}/caffe/bin/caffe'
+    return {name: WRAPPER.format(body=body.format(loader=LOADER, name=name, caffe=caffe,
+                                                  version=runtime.release.python))
             for name, body in bodies.items()}
 
 
 def write_environment(runtime: Runtime) -> None:
-    """Write pyvenv.cfg, the programs in bin/, and a lib/ that holds DEEPBIND."""
+    """Write pyvenv.cfg, the programs in bin/, and a lib/ that holds DEEPBIND and COMPILED."""
     (runtime.root / 'pyvenv.cfg').write_text(
-        f'home = {runtime.debian}/usr/bin\ninclude-system-site-packages = true\nversion = 3.9\n')
+        f'home = {runtime.debian}/usr/bin\ninclude-system-site-packages = true\n'
+        f'version = {runtime.release.python}\n')
     runtime.python.parent.mkdir()
-    for name, text in wrappers().items():
+    for name, text in wrappers(runtime).items():
         file = runtime.python.parent / name
         file.write_text(text)
         file.chmod(0o755)
-    packages = runtime.root / 'lib/python3.9/site-packages'
+    packages = runtime.root / f'lib/python{runtime.release.python}/site-packages'
     packages.mkdir(parents=True)
     (packages / 'caffe_command.pth').write_text(DEEPBIND)
+    if runtime.way == 'source':
+        (packages / 'caffe_source.pth').write_text(COMPILED)

@@ -1,5 +1,6 @@
 """What the processes that tests start have around them, and what they measure of themselves."""
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,30 @@ def surroundings(**more):
     """
     path = [str(TESTS.parent), str(TESTS), os.environ.get('PYTHONPATH', '')]
     return {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, path)), **more}
+
+
+def copy_checkout(folder):
+    """What `make env` and `make dist` need of this one, without what was built in it."""
+    folder.mkdir()
+    for name in ('Makefile', 'setup.py', 'setup.cfg', 'MANIFEST.in', 'README.md', 'CHANGELOG.md',
+                 'LICENSE'):
+        if (TESTS.parent / name).exists():
+            shutil.copy(str(TESTS.parent / name), str(folder))
+    for name in ('environment', 'soft_dice', 'gluon_dice', 'caffe_layers'):
+        shutil.copytree(str(TESTS.parent / name), str(folder / name),
+                        ignore=shutil.ignore_patterns('__pycache__', '_kernels.*'))
+
+
+def without_network(cannot_show, *command, cwd='/'):
+    """Run a command in a network namespace in which there is nothing, not even the loopback."""
+    alone = ['unshare', '--map-root-user', '--net']
+    if subprocess.run([*alone, 'true'], stderr=subprocess.DEVNULL).returncode:
+        cannot_show('a network namespace; only what heeds proxies was without a network')
+        alone = []
+    nowhere = {name: 'http://127.0.0.1:9' for name in ('http_proxy', 'https_proxy', 'ALL_PROXY')}
+    return subprocess.run([*alone, *map(str, command)], cwd=str(cwd), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env={**os.environ, **nowhere}, timeout=HANG,
+                          universal_newlines=True)
 
 
 def peak_memory():

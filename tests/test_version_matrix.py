@@ -3,9 +3,11 @@ test-matrix` is the real thing; no test here installs anything.
 """
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -160,10 +162,24 @@ def test_what_is_installed_stays_and_what_fails_is_said(tmp_path, monkeypatch):
 
 def test_pins_are_for_python_3_9_and_newer(tmp_path, monkeypatch):
     asked = []
+    monkeypatch.setattr(install, 'FOLDER', tmp_path / 'matrix')
     monkeypatch.setattr(install, '_install', lambda python, folder, what: asked.append(what))
     for version in ('3.7', '3.10'):
         install.install_tools(Interpreter(version, 'python'))
-    assert '-c' not in asked[0] and asked[1][-2:] == ['-c', str(install.PINS)]
+    pins = tmp_path / 'matrix' / 'pins.txt'
+    assert '-c' not in asked[0] and asked[1][-2:] == ['-c', str(pins)]
+    assert 'numpy==1.23.5\n' in pins.read_text() and '--hash' not in pins.read_text()
+
+
+def test_every_release_is_installed_by_its_hash(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(install, 'FOLDER', tmp_path / 'matrix')
+    monkeypatch.setattr(install, '_install', lambda python, folder, what: asked.append(what))
+    for each in plan.RELEASES:
+        install.install_mxnet(Interpreter('3.9', 'python'), each)
+        assert re.fullmatch(rf'mxnet=={re.escape(each.package)} --hash=sha256:[0-9a-f]{{64}}\n',
+                            Path(asked[-1][-1]).read_text())
+        assert '--require-hashes' in asked[-1]
 
 
 # --- running --------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 with what the tests need.  Nothing is installed anywhere else.
 """
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from .plan import ROOT, Interpreter, Release
 FOLDER = ROOT / '.runtime-matrix'
 REQUIREMENTS = ROOT / 'environment' / 'requirements-matrix.txt'
 PINS = ROOT / 'environment' / 'requirements.txt'  # made for Python 3.9
+MXNETS = ROOT / 'environment' / 'requirements-mxnet.txt'
 
 
 def mxnet_folder(release: Release) -> Path:
@@ -32,14 +34,33 @@ def install_mxnet(python: Interpreter, release: Release) -> bool:
     ------
     CannotRun : pip failed.
     """
-    return _install(python, mxnet_folder(release), ['--no-deps', f'mxnet=={release.package}'])
+    return _install(python, mxnet_folder(release),
+                    ['--no-deps', '--require-hashes', '-r', str(_one_mxnet(release))])
 
 
 def install_tools(python: Interpreter) -> bool:
     """As :func:`install_mxnet`, of what the tests need."""
     old = tuple(map(int, python.version.split('.'))) < (3, 9)
     return _install(python, tools_folder(python),
-                    ['-r', str(REQUIREMENTS)] + ([] if old else ['-c', str(PINS)]))
+                    ['-r', str(REQUIREMENTS)] + ([] if old else ['-c', str(_pins())]))
+
+
+def _one_mxnet(release: Release) -> Path:
+    """A requirements file with this release alone, and the hash of its wheel."""
+    package = f'mxnet=={release.package}'
+    [line] = [line for line in MXNETS.read_text().splitlines() if line.split()[:1] == [package]]
+    return _written(f'{package}.txt', line)
+
+
+def _pins() -> Path:
+    """PINS without the hashes, which are those of the wheels for Python 3.9 and 3.11."""
+    return _written('pins.txt', '\n'.join(re.findall(r'^[^#\s]+', PINS.read_text(), re.MULTILINE)))
+
+
+def _written(name: str, text: str) -> Path:
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / name).write_text(text + '\n')
+    return FOLDER / name
 
 
 def numpy_folder(python: Interpreter) -> Path:

@@ -16,6 +16,8 @@ IMPORTS_CAFFE = re.compile(r'^(?:import|from) \w*caffe', re.MULTILINE)
 IMPORTS_GLUON = re.compile(r'^(?:import|from) (?:mxnet|gluon_dice|examples)\b', re.MULTILINE)
 LEFT_OUT = {'test_benchmarks.py': 'measures this machine',
             'test_demo_distributed.py': 'is about the demo, which is for `.runtime/`',
+            'test_dist.py': 'is about packaging, which `.runtime/` does',
+            'test_env_bundle.py': 'is about building `.runtime/`',
             'test_environment.py': 'is about building `.runtime/`',
             'test_sanitizers.py': 'runs the kernels without Python',
             'test_version_matrix.py': 'is about this command'}

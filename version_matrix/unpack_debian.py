@@ -10,6 +10,7 @@ from debian import download, unpack  # type: ignore[import-not-found]  # noqa: E
 from mirror import find_mirror, prepare_apt  # type: ignore[import-not-found]  # noqa: E402
 from running import Progress, run, why  # type: ignore[import-not-found]  # noqa: E402
 from runtime import Problem, Runtime, remove  # type: ignore[import-not-found]  # noqa: E402
+from ways import DEBIAN_11  # type: ignore[import-not-found]  # noqa: E402
 
 
 def main(folder: Path, packages: list) -> None:
@@ -17,7 +18,7 @@ def main(folder: Path, packages: list) -> None:
     remove(place.root)
     place.root.mkdir(parents=True)
     log = place.logs / 'debian.log'
-    options = prepare_apt(place.root / 'apt', find_mirror())
+    options = prepare_apt(place.root / 'apt', find_mirror(), DEBIAN_11.name)
     if run(['apt-get', *options, 'update'], log, Progress('Debian package list'), cwd='/') != 0:
         raise Problem(f'apt cannot read Debian 11: {why(log)}')
     download(place, options, packages, log)
