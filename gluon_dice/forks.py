@@ -1,9 +1,12 @@
 """Custom operators and processes that fork.
 
 MXNet waits for all computations before a fork, in the thread that forks, which holds Python's lock
-(the GIL); an operator that Python computes needs that lock, so both would wait for ever.  Here MXNet
-is waited for before that, without the lock.  Every fork is meant, those of a DataLoader and of
-``subprocess`` too, so the C library is told.
+(the GIL); an operator that Python computes needs that lock, so both would wait for ever.  Here
+MXNet is waited for before that, without the lock.  Every fork is meant, those of a DataLoader and
+of ``subprocess`` too, so the C library is told.
+
+Since MXNet 1.5 this is not enough: its threads need the lock once more when an operator has given
+its result, and MXNet waits for these threads, too.
 """
 import ctypes
 import functools
@@ -24,8 +27,8 @@ def refuse() -> None:
     RuntimeError : before MXNet 1.5, in a process forked from one that had imported this.
     """
     if RELEASE < (1, 5) and os.getpid() != _home:
-        raise RuntimeError(f'MXNet {mx.__version__} runs no Custom operator in a forked process, so '
-                           'the loss would never give an answer: start the process anew, for '
+        raise RuntimeError(f'MXNet {mx.__version__} runs no Custom operator in a forked process, '
+                           'so the loss would never give an answer: start the process anew, for '
                            "example with multiprocessing.get_context('spawn')")
 
 

@@ -50,8 +50,8 @@ class SoftDiceLoss(StagedLoss):
     mxnet.base.MXNetError : the same shapes inside a network's graph, which knows them only when it
         runs; a bad value, as below.
 
-    The sums over pixels are done in one of three ways.  ``python -m gluon_dice info`` says which and
-    why, and SOFT_DICE_NATIVE=0 or 1 in the environment decides: 0 never uses the compiled kernels,
+    The sums over pixels are done in one of three ways.  ``python -m gluon_dice info`` says which
+    and why, and SOFT_DICE_NATIVE=0 or 1 in the environment decides: 0 never uses the compiled kernels,
     1 makes it an error where they cannot be used.  A hybridized loss follows a change of it; a
     hybridized network around it keeps what it was traced with.
 
@@ -59,12 +59,12 @@ class SoftDiceLoss(StagedLoss):
       the CPU.  A bad *value* (a label that is out of range, fractional or NaN, a pixel weight that
       is negative or not finite) is an MXNetError that names it, when the result is read.  A graph
       exported with it needs ``gluon_dice.native.load()`` before it is loaded.
-    - *MXNet's own operators*, on a GPU, without a compiler, or with SOFT_DICE_NATIVE=0.  They cannot
-      refuse a value: loss and gradient of that sample are NaN (with ``batch_dice`` of all), likewise
-      in a graph, with index labels, for an activation that makes no sense for the number of classes.
-      And in a graph they cannot see a label with its axes in another order, nor, without
-      ``num_classes``, that ``classes`` names a class twice or drops it.  An exported graph needs
-      nothing of ours.
+    - *MXNet's own operators*, on a GPU, without a compiler, or with SOFT_DICE_NATIVE=0.  They
+      cannot refuse a value: loss and gradient of that sample are NaN (with ``batch_dice`` of all),
+      likewise in a graph, with index labels, for an activation that makes no sense for the number
+      of classes.  And in a graph they cannot see a label with its axes in another order, nor,
+      without ``num_classes``, that ``classes`` names a class twice or drops it.  An exported graph
+      needs nothing of ours.
     - *A Custom operator*, which is Python inside MXNet, over the kernels or NumPy: always before
       MXNet 1.5, and nowhere else.  A bad value is a ValueError at once where label and weight are
       arrays; in a network's graph it makes loss and gradient of its sample NaN and is logged.  A
