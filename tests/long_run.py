@@ -22,10 +22,11 @@ os.environ.setdefault('GLOG_minloglevel', '2')  # Caffe prints every layer it ma
 
 import mxnet as mx  # noqa: E402
 import numpy as np  # noqa: E402
-from backends import (FAMILIES, Evaluated, differentiate, in_mode, loss_net, ndarray,  # noqa: E402
-                      reference, with_native)
+from backends import loss_net  # noqa: E402
 from benchmarks.worker import resident  # noqa: E402
 from cases import IGNORE, Arrays  # noqa: E402
+from families import FAMILIES, Evaluated, reference, with_native  # noqa: E402
+from on_gluon import differentiate, in_mode, ndarray  # noqa: E402
 from releases import STATIC  # noqa: E402
 from tolerances import TOLERANCE  # noqa: E402
 

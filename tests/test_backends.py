@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cases import CASES
 from cases_ce import CE_CASES
+from families import family
 from tolerances import TOLERANCE
 
 from soft_dice import native
@@ -44,7 +45,7 @@ def test_gradient_is_that_of_its_forward(case, implementation):
     arrays = case.arrays()
 
     def function(pred):
-        loss_vjp = backends.family(case.options).function
+        loss_vjp = family(case.options).function
         return loss_vjp(pred, arrays.label, case.options, arrays.pixel_weight)
 
     result = check_gradient(function, arrays.pred, arrays.upstream)

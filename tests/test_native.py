@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from backends import sums_of
+from families import sums_of
 from processes import HANG, surroundings
 from tolerances import TOLERANCE
 
