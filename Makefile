@@ -19,7 +19,7 @@ help:
 	@echo "make test       check style and types, then run the tests: some minutes"
 	@echo "make check      run the slow tests: sanitizers, demos, workers, long runs, builds, benchmarks"
 	@echo "make test-matrix  run Gluon's and the core's tests on every MXNet from 1.3 to 2.0 and every"
-	@echo "                  Python from 3.7 to 3.11 that is there (docs/versions.md)"
+	@echo "                  Python from 3.6 to 3.13 that is there (docs/versions.md)"
 	@echo "make lint       check style and types"
 	@echo "make demo       train on real images in both frameworks and draw what happened"
 	@echo "make demo-3d    the same on volumes, with a V-Net on blocks of a brain"
@@ -35,7 +35,7 @@ help:
 	@echo "CPU=avx2           test as on a machine without AVX-512; CPU=baseline: without AVX"
 	@echo "LONG_RUN=...       options of the long run, for example LONG_RUN='--steps 1000'"
 	@echo "BENCH=...          options of the benchmark, for example BENCH=--quick"
-	@echo "MATRIX=...         options of the matrix, for example MATRIX='--only 1.5.1'"
+	@echo "MATRIX=...         options of the matrix, for example MATRIX='--only core --python 3.13'"
 	@echo "MUTANTS=...        options of the mutation run, for example MUTANTS='--per-file 5 score'"
 	@echo "DEBIAN_MIRROR=...  take Debian 11 from this mirror"
 
