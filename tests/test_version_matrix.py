@@ -188,25 +188,39 @@ def test_the_one_file_on_this_python(monkeypatch, tmp_path):
 
 # --- installing -----------------------------------------------------------------------------------
 
+# Writes down what it is asked for, and makes the folder.
+PIP = '''#!/bin/sh
+echo "$PYTHONPATH; $*" >> {asked}
+for last; do [ "$before" = --target ] && mkdir "$last"; before=$last; done
+'''
+
+
 def test_what_is_installed_stays_and_what_fails_is_said(tmp_path, monkeypatch):
-    """Each is installed with the newest pip of that Python, which is installed first."""
     monkeypatch.setattr(install, 'FOLDER', tmp_path / 'matrix')
     pip = tmp_path / 'python'
-    pip.write_text(f'#!/bin/sh\necho "$PYTHONPATH; $*" >> {tmp_path}/asked\n'
-                   'for last; do [ "$before" = --target ] && mkdir "$last"; before=$last; done\n')
+    pip.write_text(PIP.format(asked=tmp_path / 'asked'))
     pip.chmod(0o755)
     python, one = Interpreter('3.9', str(pip)), release('1.7.0')
     assert install.install_mxnet(python, one) is True
     assert install.mxnet_folder(one) == tmp_path / 'matrix' / 'mxnet-1.7.0.post2'
-    first, second = (tmp_path / 'asked').read_text().splitlines()
-    assert first.startswith('; -m pip') and first.endswith(' pip')
-    assert second.startswith(f'{tmp_path}/matrix/pip-python3.9; ')
-    assert second.endswith(' --no-deps mxnet==1.7.0.post2')
+    assert (tmp_path / 'asked').read_text().endswith(' --no-deps mxnet==1.7.0.post2\n')
     pip.write_text('#!/bin/sh\necho "ERROR: no such thing"\nexit 1\n')
     assert install.install_mxnet(python, one) is False
     with pytest.raises(CannotRun, match='could not install .*mxnet==1.6.0.*ERROR: no such thing'):
         install.install_mxnet(python, release('1.6.0'))
     assert not install.mxnet_folder(release('1.6.0')).exists()
+
+
+def test_python_3_6_gets_a_newer_pip_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(install, 'FOLDER', tmp_path / 'matrix')
+    (tmp_path / 'python').write_text(PIP.format(asked=tmp_path / 'asked'))
+    (tmp_path / 'python').chmod(0o755)
+    for _ in range(2):
+        install.install_tools(Interpreter('3.6', str(tmp_path / 'python')))
+    first, second = (tmp_path / 'asked').read_text().splitlines()
+    assert first.startswith('; -m pip') and first.endswith(' pip<22')
+    assert second.startswith(f'{tmp_path}/matrix/pip-python3.6; -m pip')
+    assert second.endswith(f' -r {install.REQUIREMENTS}')
 
 
 def test_pins_are_for_the_pythons_that_have_them_all(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from .plan import ROOT, Interpreter, Job, Release
 FOLDER = ROOT / '.runtime-matrix'
 REQUIREMENTS = ROOT / 'environment' / 'requirements-matrix.txt'
 PINS = ROOT / 'environment' / 'requirements.txt'
+NEWER_PIP = {'3.6': 'pip<22'}  # what comes with it knows no wheel of today
 PINNED = ('3.9', '3.10', '3.11')  # the Pythons that have all of them
 
 
@@ -94,14 +95,12 @@ def _clean() -> Dict[str, str]:
             if not name.startswith(('PYTHON', 'SOFT_DICE'))}
 
 
-def _pip_folder(python: Interpreter) -> Path:
-    """The newest pip for that Python; its own may be too old to know the wheels there are."""
-    return FOLDER / f'pip-python{python.version}'
-
-
 def _install(python: Interpreter, folder: Path, what: List[str]) -> bool:
-    _install_with(None, python, _pip_folder(python), ['pip'])
-    return _install_with(_pip_folder(python), python, folder, what)
+    if python.version not in NEWER_PIP:
+        return _install_with(None, python, folder, what)
+    pip = FOLDER / f'pip-python{python.version}'
+    _install_with(None, python, pip, [NEWER_PIP[python.version]])
+    return _install_with(pip, python, folder, what)
 
 
 def _install_with(pip: Optional[Path], python: Interpreter, folder: Path, what: List[str]) -> bool:
