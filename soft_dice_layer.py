@@ -1214,6 +1214,12 @@ def _numeric(name, array):
     return array
 
 
+def written(number):
+    """For a message: the shortest digits, as Python writes them; NumPy's own text of a float32
+    depends on its version."""
+    return _repr(float(_text(number))) if number.dtype.kind == 'f' else _text(number)
+
+
 def _index_label(label, num_classes, ignore_label):
     """(N, P) whole numbers with -1 where ignored, and (N, 1, P) where valid (None: everywhere)."""
     _check_index(label, num_classes, ignore_label)
@@ -1235,9 +1241,9 @@ def _check_index(label, num_classes, ignore_label, first_sample=0):
     if not good.all():
         where = tuple((int(i) for i in np.argwhere(~good)[0]))
         allowed = '' if ignore_label is None else _format(' or ignore_label={0}', ignore_label)
-        raise ValueError(_format('label must be a whole number in [0, {0}){1}, for example {2}; got {3!s} in sample {4}, pixel {5} of {6}',
-                classes, allowed, classes - 1, label[where], first_sample + where[0], where[1],
-                label.shape[1]))
+        raise ValueError(_format('label must be a whole number in [0, {0}){1}, for example {2}; got {3} in sample {4}, pixel {5} of {6}',
+                classes, allowed, classes - 1, written(label[where]), first_sample + where[0],
+                where[1], label.shape[1]))
 
 
 def _check_dense(label, ignore_label, first_sample=0):
@@ -1247,8 +1253,8 @@ def _check_dense(label, ignore_label, first_sample=0):
     if not good.all():
         where = tuple((int(i) for i in np.argwhere(~good)[0]))
         allowed = '' if ignore_label is None else _format(' or ignore_label={0}', ignore_label)
-        raise ValueError(_format('a dense label must lie in [0, 1]{0}, for example 0.5; got {1!s} in sample {2}, class {3}, pixel {4} of {5}',
-                allowed, label[where], first_sample + where[0], where[1], where[2],
+        raise ValueError(_format('a dense label must lie in [0, 1]{0}, for example 0.5; got {1} in sample {2}, class {3}, pixel {4} of {5}',
+                allowed, written(label[where]), first_sample + where[0], where[1], where[2],
                 label.shape[2]))
 
 
@@ -1263,8 +1269,8 @@ def _pixel_weight(weight):
     good = (weight >= 0) & np.isfinite(weight)
     if not good.all():
         where = tuple((int(i) for i in np.argwhere(~good)[0]))
-        raise ValueError(_format('pixel_weight must be finite and not negative, for example 0.5; got {0!s} in sample {1}, pixel {2} of {3}',
-                weight[where], where[0], where[1], weight.shape[1]))
+        raise ValueError(_format('pixel_weight must be finite and not negative, for example 0.5; got {0} in sample {1}, pixel {2} of {3}',
+                written(weight[where]), where[0], where[1], weight.shape[1]))
     return weight
 
 
@@ -1821,8 +1827,8 @@ def counts_without_ignored(pixels, activation):
 def _counts_check_power(p, exponent):
     if exponent != int(exponent) and (p < 0).any():
         where = tuple((int(i) for i in np.argwhere(p < 0)[0]))
-        raise ValueError(_format("a negative prediction has no power {0:g}: with activation='none' use predictions in [0, 1] or a whole exponent, for example 2; got {1!s} in sample {2}, class {3}, pixel {4}",
-                exponent, p[where], where[0], where[1], where[2]))
+        raise ValueError(_format("a negative prediction has no power {0:g}: with activation='none' use predictions in [0, 1] or a whole exponent, for example 2; got {1} in sample {2}, class {3}, pixel {4}",
+                exponent, written(p[where]), where[0], where[1], where[2]))
 
 
 # --- soft_dice.entropy ---------------------------------------------------------------------------
@@ -2738,7 +2744,7 @@ def _count_decided(pred, label, num_classes, options):
         good |= label == options.ignore_label
     if not good.all():
         raise ValueError(_format('pred must hold whole numbers in [0, {0}); got {1}', num_classes,
-                pred[~good][0]))
+                written(pred[~good][0])))
     hard = counts_one_hot(pred, int(num_classes), np.dtype(np.float32))
     return _count(hard, label, resolve(reading, int(num_classes)))
 

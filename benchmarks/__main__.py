@@ -1,7 +1,6 @@
 """Measure everyone and show what came of it: python -m benchmarks"""
 import argparse
 import json
-import math
 import os
 import re
 import sys
@@ -14,7 +13,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from soft_dice.version import add_version
 
 from . import report
-from .contestants import CONTESTANTS, SHAPES, Contestant, Shape
+from .contestants import CONTESTANTS, SHAPES, Contestant, Shape, elements
 from .measure import ROOT, Measurement, Problem, Settings, Tick, measure, turns
 from .reference import Mismatch
 
@@ -217,9 +216,9 @@ def _check_machine(contestants: Sequence[Contestant], shapes: Sequence[Shape],
     if any(each.module == 'on_torch' for each in contestants) and not options.torch_python.exists():
         raise Problem('torch has an environment of its own, which is missing: `make bench` builds '
                       'it, and --without-torch does without')
-    largest = max(shapes, key=math.prod)
+    largest = max(shapes, key=elements)
     # Everyone keeps logits, gradient and, in MXNet, its buffers: 2.4 times the logits on average.
-    needed = 3 * 4 * math.prod(largest) * len(contestants) / 1e9
+    needed = 3 * 4 * elements(largest) * len(contestants) / 1e9
     with open('/proc/meminfo') as file:
         free = int(re.findall(r'^MemAvailable:\s+(\d+)', file.read(), re.MULTILINE)[0]) / 1e6
     if free < needed:

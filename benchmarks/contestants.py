@@ -2,8 +2,7 @@
 
 Imports NumPy only: the process that conducts the run reads this, and so does every worker.
 """
-import math
-from typing import Callable, Dict, NamedTuple, Tuple
+from typing import Callable, Dict, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -61,6 +60,11 @@ SHAPES: Tuple[Shape, ...] = ((8, 4, 256, 256), (4, 8, 512, 512), (4, 19, 512, 10
                              (2, 4, 96, 128, 128), (1, 104, 96, 96, 96))
 
 
+def elements(shape: Sequence[int]) -> int:
+    """math.prod, which came with Python 3.8."""
+    return int(np.prod(shape))
+
+
 def arrays(shape: Shape) -> Tuple[np.ndarray, np.ndarray]:
     """Seeded logits of this shape, and labels (N, ...), both float32.
 
@@ -68,9 +72,9 @@ def arrays(shape: Shape) -> Tuple[np.ndarray, np.ndarray]:
     prime, so that it does not fall into step with an axis.
     """
     rng = np.random.RandomState(0)  # the one generator that is the same in every NumPy
-    tile = (2 * rng.standard_normal(min(math.prod(shape), 1000003))).astype('float32')
+    tile = (2 * rng.standard_normal(min(elements(shape), 1000003))).astype('float32')
     without_class = shape[:1] + shape[2:]
-    labels = rng.randint(0, shape[1], min(math.prod(without_class), 1000003)).astype('float32')
+    labels = rng.randint(0, shape[1], min(elements(without_class), 1000003)).astype('float32')
     return np.resize(tile, shape), np.resize(labels, without_class)
 
 

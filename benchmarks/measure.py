@@ -114,7 +114,7 @@ class Worker:
                  variables: Mapping[str, str] = MappingProxyType({})) -> None:
         self.contestant = contestant
         python = settings.torch_python if contestant.module == 'on_torch' else sys.executable
-        self._log = tempfile.TemporaryFile('w+', errors='replace')
+        self._log = tempfile.TemporaryFile()
         try:
             self._process = subprocess.Popen(
                 [python, '-m', 'benchmarks.worker', contestant.name], cwd=str(ROOT),
@@ -148,7 +148,7 @@ class Worker:
     def _last_words(self) -> str:
         status = self._process.wait()
         self._log.seek(0)
-        lines = self._log.read().split('\n')
+        lines = self._log.read().decode(errors='replace').split('\n')
         return next((line.strip() for line in reversed(lines) if line.strip()),
                     f'without a word, with status {status}'
                     + ' (too little memory?)' * (status == -9))

@@ -1,11 +1,10 @@
 """How time and memory grow with classes and with pixels, as a picture."""
-import math
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence
 
 import matplotlib
 
-from .contestants import CONTESTANTS
+from .contestants import CONTESTANTS, elements
 from .measure import Measurement
 from .report import Record
 
@@ -64,7 +63,7 @@ def _draw(axis: Any, measured: Sequence[Measurement], size: Value, value: Value)
 
 
 def _draw_logits(axis: Any, measured: Sequence[Measurement], size: Value) -> None:
-    bytes_of = {size(each): 4 * math.prod(each.shape) / 1e6 for each in measured}
+    bytes_of = {size(each): 4 * elements(each.shape) / 1e6 for each in measured}
     axis.plot(*zip(*sorted(bytes_of.items())), color='#cccccc', linewidth=6, zorder=0,
               label='the logits themselves')
 
@@ -97,8 +96,8 @@ def _classes(each: Measurement) -> int:
 
 
 def _pixels(each: Measurement) -> int:
-    return math.prod(each.shape) // each.shape[1]
+    return elements(each.shape) // each.shape[1]
 
 
 def _megabytes(each: Measurement) -> float:
-    return max(FLOOR, each.extra * 4 * math.prod(each.shape) / 1e6)
+    return max(FLOOR, each.extra * 4 * elements(each.shape) / 1e6)

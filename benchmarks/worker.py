@@ -7,7 +7,6 @@ not need.
 import ctypes
 import importlib
 import json
-import math
 import os
 import re
 import sys
@@ -16,7 +15,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from .contestants import CONTESTANTS, Contestant, Subject, arrays
+from .contestants import CONTESTANTS, Contestant, Subject, arrays, elements
 
 
 class Worker:
@@ -49,7 +48,7 @@ class Worker:
         self.subject.step()
         self.subject.before()
         self.subject.step()
-        extra = (_peak() - before) / (4 * math.prod(shape)) - (not self.subject.gradient_is_there)
+        extra = (_peak() - before) / (4 * elements(shape)) - (not self.subject.gradient_is_there)
         loss, gradient = self.subject.result()
         return {'extra': max(0.0, extra), 'loss': loss,
                 'norm': float(np.linalg.norm(gradient))}

@@ -9,11 +9,11 @@ import argparse
 import json
 import os
 import tempfile
-from concurrent.futures import ProcessPoolExecutor, wait
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import BrokenBarrierError
-from typing import Any, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 os.environ.setdefault('GLOG_minloglevel', '2')  # Caffe prints every layer it makes otherwise
 
@@ -98,12 +98,14 @@ def parameters(net: Any) -> List[Any]:
     return [blob for blobs in net.params.values() for blob in blobs]
 
 
-def work(rank: int, workers: int, solver: Path) -> Tuple[int, List[float], np.ndarray]:
-    """One worker: its rank, its loss in each step, and the weights it ends with."""
+def work(answer: Connection, memory: Any, barrier: Any, rank: int, workers: int, solver: Path
+         ) -> None:
+    """One worker.  It answers with its loss in each step and the weights it ends with, or with its
+    error.
+    """
     caffe.set_solver_count(workers)
     caffe.set_solver_rank(rank)
     caffe.set_multiprocess(True)  # without it Caffe refuses Python layers in several solvers
-    memory, barrier = SHARED
     try:
         each = caffe.get_solver(str(solver))
         rows = np.frombuffer(memory, dtype='float32').reshape(workers, -1)
@@ -112,19 +114,24 @@ def work(rank: int, workers: int, solver: Path) -> Tuple[int, List[float], np.nd
         for _ in range(each.param.max_iter):
             each.step(1)
             losses.append(float(each.net.blobs['loss'].data.mean()))
-        return rank, losses, np.concatenate([blob.data.ravel() for blob in averaged.blobs])
-    except BaseException:
+        answer.send((losses, np.concatenate([blob.data.ravel() for blob in averaged.blobs])))
+    except BaseException as error:
         barrier.abort()  # or the others would wait for this one
-        raise
+        answer.send(error)
 
 
-SHARED: Tuple[Any, Any] = (None, None)
-
-
-def share(memory: Any, barrier: Any) -> None:
-    """What all workers have in common reaches a new process only while it starts."""
-    global SHARED
-    SHARED = memory, barrier
+def collect(answers: List[Any], barrier: Any) -> List[Any]:
+    """What the workers answer, in their order."""
+    found: Dict[Any, Any] = {}
+    while len(found) < len(answers):
+        ready: List[Any] = wait([each for each in answers if each not in found])
+        for each in ready:
+            try:
+                found[each] = each.recv()
+            except EOFError:
+                barrier.abort()
+                found[each] = RuntimeError(f'worker {answers.index(each)} ended without an answer')
+    return [found[each] for each in answers]
 
 
 def train(workers: int, steps: int, batch: int = 8, rule: str = 'Adam', rate: float = 0.01,
@@ -136,23 +143,29 @@ def train(workers: int, steps: int, batch: int = 8, rule: str = 'Adam', rate: fl
 
     Raises
     ------
-    what a worker raises; BrokenProcessPool where one is killed.
+    what a worker raises; RuntimeError where one ends without a word.
     """
-    context = get_context('spawn')
+    spawn = get_context('spawn')
     with tempfile.TemporaryDirectory() as folder:
         net, solver = Path(folder, 'net.prototxt'), Path(folder, 'solver.prototxt')
         net.write_text(NET % dict(batch=batch, classes=len(CLASSES), options=json.dumps(options)))
         solver.write_text(SOLVER % dict(net=net, steps=steps, rule=rule, rate=rate))
         size = sum(blob.count for blob in parameters(caffe.Net(str(net), caffe.TRAIN)))
-        memory = context.RawArray('f', workers * size)
-        barrier = context.Barrier(workers, timeout=TIMEOUT)
-        with ProcessPoolExecutor(workers, context, share, (memory, barrier)) as pool:
-            jobs = [pool.submit(work, rank, workers, solver) for rank in range(workers)]
-            # An error first, and then those that waited in vain because of it.
-            wait(jobs)
-            jobs.sort(key=lambda job: isinstance(job.exception(), BrokenBarrierError))
-            results = sorted((job.result() for job in jobs), key=lambda result: result[0])
-    return np.array([losses for _, losses, _ in results]), results[0][2]
+        memory = spawn.RawArray('f', workers * size)
+        barrier = spawn.Barrier(workers, timeout=TIMEOUT)
+        answers = []
+        for rank in range(workers):
+            ours, theirs = spawn.Pipe(duplex=False)
+            spawn.Process(target=work, args=(theirs, memory, barrier, rank, workers, solver),
+                          daemon=True).start()
+            theirs.close()  # so that the worker's end is the last
+            answers.append(ours)
+        found = collect(answers, barrier)
+    errors = [each for each in found if isinstance(each, BaseException)]
+    # First an error, and then those that waited in vain because of it.
+    for error in sorted(errors, key=lambda each: isinstance(each, BrokenBarrierError)):
+        raise error
+    return np.array([losses for losses, _ in found]), found[0][1]
 
 
 def main() -> None:

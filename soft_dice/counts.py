@@ -7,7 +7,7 @@ from typing import Callable, Tuple
 
 import numpy as np
 
-from .inputs import Pixels
+from .inputs import Pixels, written
 from .options import DiceOptions
 from .sums import Slopes, Sums
 
@@ -114,5 +114,5 @@ def _check_power(p: np.ndarray, exponent: float) -> None:
         where = tuple(int(i) for i in np.argwhere(p < 0)[0])
         raise ValueError(f'a negative prediction has no power {exponent:g}: with activation='
                          "'none' use predictions in [0, 1] or a whole exponent, for example 2; "
-                         f'got {p[where]!s} in sample {where[0]}, class {where[1]}, '
+                         f'got {written(p[where])} in sample {where[0]}, class {where[1]}, '
                          f'pixel {where[2]}')

@@ -233,6 +233,12 @@ def _numeric(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
+def written(number: np.generic) -> str:
+    """For a message: the shortest digits, as Python writes them; NumPy's own text of a float32
+    depends on its version."""
+    return repr(float(str(number))) if number.dtype.kind == 'f' else str(number)
+
+
 def _index_label(label: np.ndarray, num_classes: int, ignore_label: Optional[int]
                  ) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     """(N, P) whole numbers with -1 where ignored, and (N, 1, P) where valid (None: everywhere)."""
@@ -257,7 +263,7 @@ def _check_index(label: np.ndarray, num_classes: int, ignore_label: Optional[int
         where = tuple(int(i) for i in np.argwhere(~good)[0])
         allowed = '' if ignore_label is None else f' or ignore_label={ignore_label}'
         raise ValueError(f'label must be a whole number in [0, {classes}){allowed}, for example '
-                         f'{classes - 1}; got {label[where]!s} in sample '
+                         f'{classes - 1}; got {written(label[where])} in sample '
                          f'{first_sample + where[0]}, pixel {where[1]} of {label.shape[1]}')
 
 
@@ -269,8 +275,8 @@ def _check_dense(label: np.ndarray, ignore_label: Optional[int], first_sample: i
         where = tuple(int(i) for i in np.argwhere(~good)[0])
         allowed = '' if ignore_label is None else f' or ignore_label={ignore_label}'
         raise ValueError(f'a dense label must lie in [0, 1]{allowed}, for example 0.5; got '
-                         f'{label[where]!s} in sample {first_sample + where[0]}, class {where[1]}, '
-                         f'pixel {where[2]} of {label.shape[2]}')
+                         f'{written(label[where])} in sample {first_sample + where[0]}, '
+                         f'class {where[1]}, pixel {where[2]} of {label.shape[2]}')
 
 
 def _dense_label(label: np.ndarray, dtype: np.dtype, ignore_label: Optional[int]
@@ -286,6 +292,6 @@ def _pixel_weight(weight: np.ndarray) -> np.ndarray:
     if not good.all():
         where = tuple(int(i) for i in np.argwhere(~good)[0])
         raise ValueError('pixel_weight must be finite and not negative, for example 0.5; got '
-                         f'{weight[where]!s} in sample {where[0]}, pixel {where[1]} of '
+                         f'{written(weight[where])} in sample {where[0]}, pixel {where[1]} of '
                          f'{weight.shape[1]}')
     return weight

@@ -12,7 +12,7 @@ from typing import Iterable, List, Optional
 import numpy as np
 
 from .counts import one_hot, without_ignored
-from .inputs import check_batch, check_label, check_shapes, floating, prepare, restore
+from .inputs import check_batch, check_label, check_shapes, floating, prepare, restore, written
 from .metric_options import (Empty, MetricOptions, check_beta, check_empty, check_threshold,
                              refuse_threshold)
 from .options import DiceOptions
@@ -317,7 +317,7 @@ def _count_decided(pred: np.ndarray, label: np.ndarray, num_classes: int, option
         good |= label == options.ignore_label
     if not good.all():
         raise ValueError(f'pred must hold whole numbers in [0, {num_classes}); '
-                         f'got {pred[~good][0]}')
+                         f'got {written(pred[~good][0])}')
     hard = one_hot(pred, int(num_classes), np.dtype(np.float32))
     return _count(hard, label, resolve(reading, int(num_classes)))
 

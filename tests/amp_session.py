@@ -17,9 +17,9 @@ TARGET = sys.argv[1]
 LISTS = {'float16': dict(target_precision_ops=['Pooling']), 'bfloat16': {}}
 amp.init(target_dtype=TARGET, **LISTS[TARGET])  # before anything else takes operators from MXNet
 
-from backends import (MODES, FAMILIES, differentiate, in_mode, reference, symbol,  # noqa: E402
-                      with_native)
 from cases import Arrays  # noqa: E402
+from families import FAMILIES, reference, with_native  # noqa: E402
+from on_gluon import MODES, differentiate, in_mode, symbol  # noqa: E402
 
 from gluon_dice import DeepSupervision, DiceCELoss, SoftDiceLoss, native  # noqa: E402
 from soft_dice import DiceCEOptions, DiceOptions  # noqa: E402

@@ -1,6 +1,6 @@
 """What every test shares.  Both frameworks are required: without one the suite fails, not skips.
 
-Only version_matrix, which chooses tests that need no Caffe, sets TEST_WITHOUT_CAFFE=1.
+Only version_matrix, which chooses tests that need no Caffe or no MXNet, sets TEST_WITHOUT.
 """
 import functools
 import os
@@ -11,20 +11,22 @@ os.environ.setdefault('OMP_NUM_THREADS', '2')  # whatever the machine has
 # cores.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-import mxnet  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
+from processes import WITHOUT  # noqa: E402
 
 from soft_dice.native import load  # noqa: E402
 
-if os.environ.get('TEST_WITHOUT_CAFFE') != '1':
+if 'caffe' not in WITHOUT:
     import caffe
     from caffe_2016 import why_not
     caffe.set_mode_cpu()
 else:
     def why_not(file, function):
         return None
-mxnet.random.seed(0)
+if 'mxnet' not in WITHOUT:
+    import mxnet
+    mxnet.random.seed(0)
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile('tests', deadline=None, suppress_health_check=[HealthCheck.too_slow])

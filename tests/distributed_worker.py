@@ -7,8 +7,8 @@ import time
 
 import mxnet as mx
 import numpy as np
-from backends import family
 from cases import GENERALISED
+from families import family
 from mxnet import autograd, gluon
 from releases import STATIC
 from shared_batch import IMAGE, LABEL, network

@@ -13,9 +13,8 @@ import json
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
@@ -23,16 +22,18 @@ os.environ.setdefault('GLOG_minloglevel', '2')  # Caffe prints every layer it ma
 
 import mxnet as mx  # noqa: E402
 import numpy as np  # noqa: E402
-from backends import (FAMILIES, Evaluated, differentiate, in_mode, loss_net, ndarray,  # noqa: E402
-                      reference, with_native)
+from backends import loss_net  # noqa: E402
 from benchmarks.worker import resident  # noqa: E402
 from cases import IGNORE, Arrays  # noqa: E402
+from families import FAMILIES, Evaluated, reference, with_native  # noqa: E402
+from on_gluon import differentiate, in_mode, ndarray  # noqa: E402
 from releases import STATIC  # noqa: E402
 from tolerances import TOLERANCE  # noqa: E402
 
 from gluon_dice import native as operator  # noqa: E402
 from soft_dice import DiceCEOptions, DiceOptions  # noqa: E402
 from soft_dice import native as kernels  # noqa: E402
+from soft_dice.arrays import CannotRun  # noqa: E402
 from soft_dice.gradcheck import relative_error  # noqa: E402
 from soft_dice.options import Options  # noqa: E402
 
@@ -227,8 +228,27 @@ def print_line(name: str, mark: Mark) -> None:
           f'{mark.loss:.1e}, gradient {mark.gradient:.1e}  {mark.seconds:5.0f} s', flush=True)
 
 
-def run_named(name: str, plan: Plan) -> List[Mark]:
-    return run(name, SUBJECTS[name], plan, print_line)
+def run_alone(name: str, plan: Plan) -> List[Mark]:
+    """Make the steps in a process of their own.
+
+    Raises
+    ------
+    CannotRun : it ended before they were made.
+    """
+    spawn = get_context('spawn')
+    ours, theirs = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_send_marks, args=(theirs, name, plan), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        return ours.recv()
+    except EOFError:
+        process.join()
+        raise CannotRun(f'{name} ended with exit status {process.exitcode}') from None
+
+
+def _send_marks(connection: Connection, name: str, plan: Plan) -> None:
+    connection.send(run(name, SUBJECTS[name], plan, print_line))
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -266,12 +286,11 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return 2
     found: Dict[str, List[Mark]] = {}
     for name in chosen.only or SUBJECTS:
-        with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as process:
-            try:
-                found[name] = process.submit(run_named, name, plan).result()
-            except (BrokenProcessPool, RuntimeError) as error:
-                print(f'long_run: {name} ended: {error}', file=sys.stderr)
-                return 2
+        try:
+            found[name] = run_alone(name, plan)
+        except CannotRun as error:
+            print(f'long_run: {error}', file=sys.stderr)
+            return 2
     wrong = {name: finding(name, marks, plan) for name, marks in found.items()}
     if chosen.json:
         subjects: Any = {name: dict(growth=growth(marks), finding=wrong[name],

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
+# What this Python is without, in the version matrix alone: caffe, mxnet.
+WITHOUT = os.environ.get('TEST_WITHOUT', '').split()
 HANG = 900  # seconds after which a process is said to hang; others compute on this machine as well
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import measure, pictures, reference, report
-from benchmarks.contestants import CONTESTANTS, SHAPES, Subject, arrays, small
+from benchmarks.contestants import CONTESTANTS, SHAPES, Subject, arrays, elements, small
 from benchmarks.worker import Worker
 
 pytestmark = pytest.mark.slow
@@ -160,7 +160,7 @@ def test_arrays_and_small_shapes():
     assert set(np.unique(label)) == set(range(5)) and abs(pred.std() - 2) < 0.01
     assert (pred[:, 0] != pred[:, 1]).mean() > 0.99
     for shape in SHAPES + ((2, 3, 40),):
-        assert len(small(shape)) == len(shape) and 1500 < math.prod(small(shape)[2:]) < 2500
+        assert len(small(shape)) == len(shape) and 1500 < elements(small(shape)[2:]) < 2500
 
 
 def test_torch_that_is_not_there(options, capsys):
@@ -271,7 +271,7 @@ def test_writing_the_readme(tmp_path):
 
 def test_picture(tmp_path):
     sizes = {'classes': command.CLASSES, 'pixels': command.PIXELS}
-    growth = {name: [measurement(each, shape, math.prod(shape) / 1e8, 1.0)
+    growth = {name: [measurement(each, shape, elements(shape) / 1e8, 1.0)
                      for shape in shapes for each in command.GROWING]
               for name, shapes in sizes.items()}
     pictures.draw_growth(tmp_path / 'benchmark.png', record()._replace(**growth))

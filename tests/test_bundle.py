@@ -9,14 +9,14 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import backends
 import bundle_table
 import caffe
 import numpy as np
 import pytest
-from backends import loss_prototxt, make_net
+from backends import input_layer, loss_prototxt, make_net
 from cases import CASES
 from cases_ce import CE_CASES
+from families import family
 from processes import TESTS
 from tolerances import TOLERANCE
 
@@ -242,7 +242,7 @@ def importable(one_file, monkeypatch):
 def test_in_a_net_of_caffe(case, importable):
     """loss_weight, and the second top."""
     arrays = case.arrays('float32')
-    layer = backends.family(case.options).layer
+    layer = family(case.options).layer
     text = loss_prototxt({'pred': arrays.pred.shape, 'label': arrays.label.shape},
                          case.options.to_json(), tops=2, loss_weight=3.0, layer=layer)
     net = make_net(in_one_file(text))
@@ -250,7 +250,7 @@ def test_in_a_net_of_caffe(case, importable):
     net.forward()
     net.backward()
     exact = case.arrays()
-    loss, vjp = backends.family(case.options).function(exact.pred, exact.label, case.options)
+    loss, vjp = family(case.options).function(exact.pred, exact.label, case.options)
     score = soft_dice_score(exact.pred, exact.label, case.options.dice)
     for found, wanted, tolerance in (('loss', loss.mean(), 'loss, float32'),
                                      ('score', score, 'loss, float32')):
@@ -268,7 +268,7 @@ def test_errors_in_a_net_of_caffe(importable):
 
 
 def score_net():
-    text = (backends.input_layer('pred', (2, 4, 5, 6)) + backends.input_layer('label', (2, 1, 5, 6))
+    text = (input_layer('pred', (2, 4, 5, 6)) + input_layer('label', (2, 1, 5, 6))
             + f'layer {{ name: "dice" type: "Python" bottom: "pred" bottom: "label" top: "dice" '
             f'python_param {{ module: "{NAME}" layer: "DiceScoreLayer" '
             'param_str: \'{"ignore_label": 255, "test_iter": 2}\' } }')
@@ -280,7 +280,7 @@ def test_v_net_s_own_net(importable):
     page = (ROOT / 'docs' / 'old-systems.md').read_text(encoding='utf-8')
     param_str, = [line.split("'")[1] for line in page.splitlines() if 'milletari2016' in line]
     text = 'force_backward: true\n' + ''.join(
-        backends.input_layer(name, shape) for name, shape in
+        input_layer(name, shape) for name, shape in
         [('flat', (2, 2, 60)), ('label_flat', (2, 1, 60))])
     text += 'layer { name: "s" type: "Softmax" bottom: "flat" top: "softmax_out" }\n'
     text += loss_prototxt({}, param_str, force_backward=False).replace(

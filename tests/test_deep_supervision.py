@@ -2,8 +2,9 @@
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import input_layer, make_net, ndarray
+from backends import input_layer, make_net
 from mxnet import gluon
+from on_gluon import ndarray
 from releases import STATIC, loaded
 from tolerances import TOLERANCE
 

@@ -2,9 +2,9 @@
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import Net, differentiate, ndarray
 from cases import Arrays
 from mxnet import autograd, gluon
+from on_gluon import Net, differentiate, ndarray
 from releases import STATIC, loaded, operators_only
 from tolerances import TOLERANCE
 

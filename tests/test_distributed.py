@@ -88,8 +88,8 @@ def start(role, port, task, **more):
 
 def end(started):
     for each in started:
-        each.kill()
-        each.communicate()
+        with each:  # which closes its pipes and waits
+            each.kill()
 
 
 @pytest.mark.parametrize('others, state', [

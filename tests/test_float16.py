@@ -6,9 +6,10 @@ import sys
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import FAMILIES, MODES, differentiate, in_mode, ndarray, reference, with_native
 from cases import Arrays
+from families import FAMILIES, reference, with_native
 from mxnet import autograd, gluon
+from on_gluon import MODES, differentiate, in_mode, ndarray
 from processes import TESTS, surroundings
 from releases import STATIC
 from tolerances import TOLERANCE

@@ -2,10 +2,11 @@
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import FAMILIES, Net, differentiate, ndarray
 from cases import CASES, Arrays
 from cases_ce import CE_CASES
+from families import FAMILIES
 from mxnet import autograd, gluon
+from on_gluon import Net, differentiate, ndarray
 from releases import STATIC, loaded, operators_only
 from tolerances import TOLERANCE
 

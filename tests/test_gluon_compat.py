@@ -4,10 +4,11 @@ from types import SimpleNamespace
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import differentiate, family, ndarray, reference
 from cases import CASES
 from cases_ce import CE_CASES
+from families import family, reference
 from mxnet import gluon
+from on_gluon import differentiate, ndarray
 from processes import run_python
 from tolerances import TOLERANCE
 

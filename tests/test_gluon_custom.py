@@ -8,10 +8,10 @@ import time
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import MODES, Net, differentiate, in_mode, ndarray
 from cases import CASES, Arrays
 from cases_ce import CE_CASES
 from mxnet import autograd
+from on_gluon import MODES, Net, differentiate, in_mode, ndarray
 from releases import STATIC, loaded
 from tolerances import TOLERANCE
 

@@ -7,10 +7,10 @@ import threading
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import MODES, Net, differentiate, in_mode, ndarray
 from cases import Arrays
 from mxnet import autograd, gluon
 from mxnet.base import MXNetError
+from on_gluon import MODES, Net, differentiate, in_mode, ndarray
 from processes import HANG, surroundings
 from releases import STATIC
 from tolerances import TOLERANCE

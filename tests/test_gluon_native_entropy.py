@@ -2,10 +2,10 @@
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import MODES, Net, differentiate, in_mode, ndarray
 from cases import Arrays
 from mxnet import autograd
 from mxnet.base import MXNetError
+from on_gluon import MODES, Net, differentiate, in_mode, ndarray
 from test_gluon_native import in_a_new_process
 from tolerances import TOLERANCE
 

@@ -2,12 +2,12 @@
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import family
 from cases import CASES
 from cases_ce import CE_CASES
+from families import family
 from mxnet import autograd, gluon
-from test_backends import expected
 from releases import STATIC
+from test_backends import expected
 from tolerances import TOLERANCE
 
 from gluon_dice import DeepSupervision, DiceMetric, SoftDiceLoss

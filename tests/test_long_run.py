@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from long_run import DICE, Mark, Plan, Subject, finding, growth, run
 
+from soft_dice.arrays import CannotRun
+
 pytestmark = pytest.mark.slow
 
 SHORT = Plan(steps=60, shapes=6, every=2)
@@ -34,6 +36,12 @@ def test_command(tmp_path, capfd):
     assert capfd.readouterr().out.count(' step ') == 11  # with that of the verdict
     assert long_run.main([*arguments, '--memory', '-1000']) == 1
     assert 'gluon imperative: memory grew by' in capfd.readouterr().out
+
+
+def test_a_process_that_ends_is_named(capfd):
+    with pytest.raises(CannotRun, match='^nobody ended with exit status 1$'):
+        long_run.run_alone('nobody', SHORT)
+    assert "KeyError: 'nobody'" in capfd.readouterr().err
 
 
 def run_wrong(monkeypatch, wrong):

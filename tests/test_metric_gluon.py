@@ -6,7 +6,7 @@ import pickle
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import ndarray
+from on_gluon import ndarray
 from tolerances import TOLERANCE
 
 from gluon_dice import DiceMetric, compat, metric as module

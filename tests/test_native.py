@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from backends import sums_of
+from families import sums_of
 from processes import HANG, surroundings
 from tolerances import TOLERANCE
 
@@ -284,15 +284,21 @@ def test_a_bad_value_is_found_wherever_it_is(dtype, sample, pixel):
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'float64'])
-def test_numbers_are_written_as_numpy_writes_them(dtype):
+def test_numbers_are_written_with_the_shortest_digits(dtype, implementation):
     """Any of a type, and such as there are in labels: of a few digits."""
     numbers = np.concatenate([
         np.frombuffer(RNG.bytes(2000 * np.dtype(dtype).itemsize), dtype),
         (RNG.randint(-999, 999, 2000) * 10.0 ** RNG.randint(-8, 18, 2000)).astype(dtype)])
+    numbers[np.isnan(numbers)] = np.nan  # a signalling one is a warning of NumPy wherever it goes
     label = np.zeros((1, 1), dtype)
-    for number in numbers[~np.isin(numbers, [0, 1])]:
+    for number in numbers:
         label[...] = number
-        assert f'; got {number!s} in sample' in message_of(
+        if number in (0, 1):
+            continue
+        text = np.format_float_scientific(number, trim='-', exp_digits=2)
+        if number == 0 or 1e-4 <= abs(float(text)) < 1e16:
+            text = np.format_float_positional(number, trim='0')
+        assert f'; got {text} in sample' in message_of(
             lambda: soft_dice_loss(np.zeros((1, 2, 1)), label))
 
 

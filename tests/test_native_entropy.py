@@ -3,7 +3,7 @@ import itertools
 
 import numpy as np
 import pytest
-from backends import sums_of
+from families import sums_of
 from test_native import MEMORY, batch, run_program
 from tolerances import TOLERANCE
 

@@ -3,9 +3,9 @@ import mxnet as mx
 import numpy as np
 import pytest
 import shared_batch
-from backends import family
 from cases import CASES, GENERALISED, Arrays
 from cases_ce import CE_CASES
+from families import family
 from mxnet import autograd, gluon
 from releases import STATIC
 from shared_batch import LABEL, network

@@ -6,9 +6,10 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 import pytest
-from backends import ARRAY_BACKENDS, Net, caffe_layer, differentiate, loss_net, ndarray
+from backends import ARRAY_BACKENDS, caffe_layer, loss_net
 from cases import Arrays
 from mxnet import gluon
+from on_gluon import Net, differentiate, ndarray
 from releases import GRAPHS_ADD, STATIC, loaded
 from tolerances import TOLERANCE
 

@@ -408,7 +408,7 @@ class SingleSampleCrash(Animal):
         try:
             return super().forward(pred.squeeze(), label.squeeze()[:, None]) if len(pred) == 1 \
                 else super().forward(pred, label)
-        except (ValueError, IndexError, np.AxisError) as error:
+        except (ValueError, IndexError) as error:
             raise Refused(str(error))
 
 

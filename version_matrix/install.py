@@ -1,5 +1,5 @@
-"""Installs what is missing into .runtime-matrix/: each MXNet in a folder, and for each Python one
-with what the tests need.  Nothing is installed anywhere else.
+"""Installs what is missing into .runtime-matrix/: each MXNet in a folder, and for each Python its
+NumPys and what the tests need.  Nothing is installed anywhere else.
 """
 import os
 import re
@@ -7,16 +7,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from soft_dice.arrays import CannotRun
 
-from .plan import ROOT, Interpreter, Release
+from .plan import ROOT, Interpreter, Job, Release
 
 FOLDER = ROOT / '.runtime-matrix'
 REQUIREMENTS = ROOT / 'environment' / 'requirements-matrix.txt'
-PINS = ROOT / 'environment' / 'requirements.txt'  # made for Python 3.9
+PINS = ROOT / 'environment' / 'requirements.txt'
 MXNETS = ROOT / 'environment' / 'requirements-mxnet.txt'
+NEWER_PIP = {'3.6': 'pip<22'}  # what comes with it knows no wheel of today
+PINNED = ('3.9', '3.10', '3.11')  # the Pythons that have all of them
 
 
 def mxnet_folder(release: Release) -> Path:
@@ -40,9 +42,8 @@ def install_mxnet(python: Interpreter, release: Release) -> bool:
 
 def install_tools(python: Interpreter) -> bool:
     """As :func:`install_mxnet`, of what the tests need."""
-    old = tuple(map(int, python.version.split('.'))) < (3, 9)
-    return _install(python, tools_folder(python),
-                    ['-r', str(REQUIREMENTS)] + ([] if old else ['-c', str(_pins())]))
+    pins = ['-c', str(_pins())] if python.version in PINNED else []
+    return _install(python, tools_folder(python), ['-r', str(REQUIREMENTS), *pins])
 
 
 def _one_mxnet(release: Release) -> Path:
@@ -63,20 +64,21 @@ def _written(name: str, text: str) -> Path:
     return FOLDER / name
 
 
-def numpy_folder(python: Interpreter) -> Path:
-    return FOLDER / f'numpy-python{python.version}'
+def numpy_folder(job: Job) -> Path:
+    name = job.numpy.replace('<', '-before-').replace('==', '-')
+    return FOLDER / f'{name}-python{job.python.version}'
 
 
-def install_numpy(python: Interpreter) -> bool:
-    """As :func:`install_mxnet`, of the newest NumPy there is for that Python.  A Python without pip
-    is that of Debian 11, for which this one's takes the wheel.
+def install_numpy(job: Job) -> bool:
+    """As :func:`install_mxnet`, of the NumPy of a row.  A Python without pip is that of Debian 11,
+    for which this one's takes the wheel.
     """
-    has_pip = subprocess.run([python.command, '-c', 'import pip'], stdin=subprocess.DEVNULL,
+    has_pip = subprocess.run([job.python.command, '-c', 'import pip'], stdin=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL).returncode == 0
     if has_pip:
-        return _install(python, numpy_folder(python), ['numpy'])
-    own = Interpreter(python.version, sys.executable)
-    return _install(own, numpy_folder(python),
+        return _install(job.python, numpy_folder(job), [job.numpy])
+    own = Interpreter(job.python.version, sys.executable)
+    return _install(own, numpy_folder(job),
                     ['--python-version', '2.7', '--implementation', 'cp', '--abi', 'cp27mu',
                      '--platform', 'manylinux1_x86_64', '--only-binary=:all:', 'numpy'])
 
@@ -95,10 +97,12 @@ def unpack_debian(packages: Sequence[str], folder: Path) -> None:
         raise CannotRun(done.stderr.decode(errors='replace').strip().splitlines()[-1])
 
 
-def environment(python: Interpreter, release: Release) -> Dict[str, str]:
-    """In which that Python imports that MXNet."""
-    return {**environment_with(ROOT, mxnet_folder(release), tools_folder(python)),
-            'TEST_WITHOUT_CAFFE': '1', 'SOFT_DICE_CACHE': str(FOLDER / 'cache')}
+def environment(job: Job) -> Dict[str, str]:
+    """In which the Python of a row imports its NumPy and its MXNet."""
+    mxnet = [mxnet_folder(job.release)] if job.release else []
+    return {**environment_with(ROOT, *mxnet, numpy_folder(job), tools_folder(job.python)),
+            'TEST_WITHOUT': 'caffe' if job.release else 'caffe mxnet',
+            'SOFT_DICE_CACHE': str(FOLDER / 'cache')}
 
 
 def environment_with(*path: Path) -> Dict[str, str]:
@@ -113,6 +117,14 @@ def _clean() -> Dict[str, str]:
 
 
 def _install(python: Interpreter, folder: Path, what: List[str]) -> bool:
+    if python.version not in NEWER_PIP:
+        return _install_with(None, python, folder, what)
+    pip = FOLDER / f'pip-python{python.version}'
+    _install_with(None, python, pip, [NEWER_PIP[python.version]])
+    return _install_with(pip, python, folder, what)
+
+
+def _install_with(pip: Optional[Path], python: Interpreter, folder: Path, what: List[str]) -> bool:
     stamp = folder / 'installed'
     key = '\n'.join(what) + ''.join(Path(word).read_text() for word in what
                                     if word.endswith('.txt'))
@@ -128,7 +140,7 @@ def _install(python: Interpreter, folder: Path, what: List[str]) -> bool:
             [python.command, '-m', 'pip', 'install', '--disable-pip-version-check',
              '--no-warn-conflicts', '--no-compile', '--target', str(part), *what],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            env={**_clean(), 'PIP_USER': '0'}, cwd='/')
+            env={**_clean(), 'PIP_USER': '0', **({'PYTHONPATH': str(pip)} if pip else {})}, cwd='/')
     if done.returncode:
         lines = [line for line in log.read_text(errors='replace').splitlines() if 'ERROR' in line]
         raise CannotRun(f'pip could not install {" ".join(what)} for Python {python.version}: '

@@ -1,4 +1,4 @@
-"""The jobs of the kind 'bundle': the one file that `python -m caffe_layers bundle` makes, held to
+"""The rows of the kind 'bundle': the one file that `python -m caffe_layers bundle` makes, held to
 what the package computes, on every Python from 2.7 on that there is.
 
 Nothing of the package is imported there.  tests/bundle_table.py computes the values in this Python,
@@ -11,13 +11,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 from . import install
-from .plan import NEWEST, PYTHONS, ROOT, Interpreter, Job, find_pythons, own_python
+from .plan import ROOT, Interpreter, Job, find_pythons, own_python
 from .run import LIMIT, Facts, Result, how_it_ended
 
-ALL_PYTHONS = ('2.7', '3.4', '3.5', '3.6', *PYTHONS, '3.12', '3.13')
 # Debian 11's last Python 2.7, and what it needs beside what every machine has.
 DEBIAN = ('python2.7-minimal', 'libpython2.7-minimal', 'libpython2.7-stdlib', 'libffi7',
           'libssl1.1')
@@ -27,17 +26,17 @@ LD_LIBRARY_PATH=$root/lib/x86_64-linux-gnu PYTHONHOME=$root exec $root/bin/pytho
 '''
 
 
-def jobs() -> List[Job]:
-    """One for each Python; where the machine has no 2.7, that of Debian 11 is unpacked.
+def jobs(versions: Sequence[str]) -> List[Job]:
+    """One for each of these Pythons that is there; a 2.7 that is not is taken from Debian 11.
 
     Raises
     ------
     CannotRun : Debian 11 cannot be had.
     """
-    found = find_pythons(ALL_PYTHONS)
-    if '2.7' not in [each.version for each in found]:
+    found = find_pythons(versions)
+    if '2.7' in versions and '2.7' not in [each.version for each in found]:
         found.insert(0, debian_python())
-    return [Job(python, NEWEST, 'bundle') for python in found]
+    return [Job(python, 'bundle') for python in found]
 
 
 def debian_python() -> Interpreter:
@@ -58,7 +57,7 @@ def debian_python() -> Interpreter:
 def run(job: Job) -> Result:
     """Make the file and the table anew, and compare."""
     begin = time.monotonic()
-    result = Result(job.python.version, job.release.version, job.kind, Facts(''))
+    result = Result(job.python.version, job.name, job.kind, Facts(''))
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         ended = _make(folder)
@@ -69,7 +68,7 @@ def run(job: Job) -> Result:
                 [job.python.command, '-W', 'ignore', str(ROOT / 'tests' / 'bundle_runner.py'),
                  str(folder)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE, timeout=LIMIT, cwd='/',
-                env=install.environment_with(install.numpy_folder(job.python)))
+                env=install.environment_with(install.numpy_folder(job)))
         except subprocess.TimeoutExpired:
             return result._replace(ended=f'the comparison took more than {LIMIT} s')
     if done.returncode:

@@ -1,4 +1,8 @@
-"""What is run: releases of MXNet, Pythons, and which tests on which of them."""
+"""What is run: a row is a Python, a NumPy and a release of MXNet, or none, with its tests.
+
+A new row for MXNet is a line in RELEASES, which may name its Pythons and its NumPy; a new Python is
+a word in PYTHONS, where the core runs with that Python's newest NumPy.
+"""
 import glob
 import os
 import re
@@ -6,19 +10,22 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Pattern, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Pattern, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTHONS = ('3.7', '3.8', '3.9', '3.10', '3.11')
-PACKAGES = ('soft_dice', 'gluon_dice', 'caffe_layers')
+PYTHONS = ('3.6', '3.7', '3.8', '3.9', '3.10', '3.11', '3.12', '3.13')
+ALL_PYTHONS = ('2.7', '3.4', '3.5', *PYTHONS)  # of the one file
+WITH_MXNET = PYTHONS[:-2]  # there is no NumPy before 1.24 for the others
 
 IMPORTS_CAFFE = re.compile(r'^(?:import|from) \w*caffe', re.MULTILINE)
-IMPORTS_GLUON = re.compile(r'^(?:import|from) (?:mxnet|gluon_dice|examples)\b', re.MULTILINE)
+IMPORTS_GLUON = re.compile(r'^(?:import|from) (?:mxnet|gluon_dice|on_gluon|examples|long_run)\b',
+                           re.MULTILINE)
 LEFT_OUT = {'test_benchmarks.py': 'measures this machine',
             'test_demo_distributed.py': 'is about the demo, which is for `.runtime/`',
             'test_dist.py': 'is about packaging, which `.runtime/` does',
             'test_env_bundle.py': 'is about building `.runtime/`',
             'test_environment.py': 'is about building `.runtime/`',
+            'test_mutation.py': 'is about `make mutants`, which runs in `.runtime/`',
             'test_sanitizers.py': 'runs the kernels without Python',
             'test_version_matrix.py': 'is about this command'}
 # Loads a processor for a minute and is about the judge, not the losses.
@@ -33,6 +40,9 @@ class Release(NamedTuple):
     operator : the kernels must be usable as an external operator.
     amp : its amp can be tried on a CPU; before 1.9 it fails there by itself.
     np : it has mx.np, as since 1.6.
+    operators : it has those for stage 1, as since 1.5; else that is a Custom operator.
+    pythons : on which it is tried; where none is named, on that of .runtime/ and on the machine's.
+    numpy : what pip is asked for.  Before 2.0 each uses numpy.bool, which NumPy 1.24 removed.
     """
 
     version: str
@@ -41,13 +51,18 @@ class Release(NamedTuple):
     operator: bool = False
     amp: bool = False
     np: bool = True
+    operators: bool = True
+    pythons: Tuple[str, ...] = ()
+    numpy: str = 'numpy<1.24'
 
 
-RELEASES = (Release('1.3.1', '1.3.1', supported=False, np=False),
-            Release('1.4.1', '1.4.1', supported=False, np=False),
+OLD: Dict[str, Any] = dict(np=False, operators=False, pythons=('3.6',))
+RELEASES = (Release('1.0.0', '1.0.0.post4', **OLD), Release('1.1.0', '1.1.0', **OLD),
+            Release('1.2.1', '1.2.1.post1', **OLD), Release('1.3.1', '1.3.1', **OLD),
+            Release('1.4.1', '1.4.1', **OLD),
             Release('1.5.1', '1.5.1', np=False), Release('1.6.0', '1.6.0'),
             Release('1.7.0', '1.7.0.post2'), Release('1.8.0', '1.8.0.post0'),
-            Release('1.9.1', '1.9.1', operator=True, amp=True),
+            Release('1.9.1', '1.9.1', operator=True, amp=True, pythons=WITH_MXNET),
             Release('2.0.0b1', '2.0.0b1', supported=False))
 NEWEST = [release for release in RELEASES if release.supported][-1]
 
@@ -58,19 +73,32 @@ class Interpreter(NamedTuple):
 
 
 class Job(NamedTuple):
-    """Tests to run.
+    """A row.
 
-    kind : 'gluon', 'core' or 'bundle', the one file without any MXNet.
+    kind : 'gluon'; or, without an MXNet, 'core' or 'bundle', the one file.
     """
 
     python: Interpreter
-    release: Release
     kind: str
+    release: Optional[Release] = None
+
+    @property
+    def name(self) -> str:
+        """What --only calls it, with the other rows of the release or the kind."""
+        return self.release.version if self.release else self.kind
+
+    @property
+    def numpy(self) -> str:
+        """What pip is asked for: without an MXNet, the newest for that Python."""
+        return self.release.numpy if self.release else 'numpy'
 
     def __str__(self) -> str:
-        if self.kind == 'bundle':
-            return f'the one file, Python {self.python.version}'
-        return f'MXNet {self.release.version}, Python {self.python.version}, {self.kind} tests'
+        return f'{describe(self.name)}, Python {self.python.version}'
+
+
+def describe(name: str) -> str:
+    """What --only calls by that name, in words."""
+    return {'core': 'the core', 'bundle': 'the one file'}.get(name, f'MXNet {name}')
 
 
 def own_python() -> Interpreter:
@@ -79,13 +107,13 @@ def own_python() -> Interpreter:
 
 
 def machine_python() -> Optional[Interpreter]:
-    """``python3`` of the machine, if it is one of PYTHONS."""
+    """``python3`` of the machine, if it is one for MXNet."""
     command = shutil.which('python3')
-    found = [version for version in PYTHONS if command and _is(version, command)]
+    found = [version for version in WITH_MXNET if command and _is(version, command)]
     return Interpreter(found[0], str(command)) if found else None
 
 
-def find_pythons(versions: Sequence[str] = PYTHONS) -> List[Interpreter]:
+def find_pythons(versions: Sequence[str]) -> List[Interpreter]:
     """Those that are there: this one, the machine's, in PATH, or installed by pyenv."""
     found = {each.version: each for each in (machine_python(), own_python()) if each is not None}
     pyenv = os.environ.get('PYENV_ROOT', os.path.expanduser('~/.pyenv'))
@@ -107,14 +135,15 @@ def _is(version: str, command: str) -> bool:
     return done.stdout.decode().strip() == version
 
 
-def jobs(releases: Tuple[Release, ...]) -> List[Job]:
-    """Every release on this Python and on the machine's; the other Pythons with the newest; the
-    core's tests on every Python."""
-    pythons = find_pythons()
-    both = {own_python(), machine_python()}
-    return ([Job(python, release, 'gluon') for release in releases
-             for python in pythons if python in both or release == NEWEST]
-            + [Job(python, NEWEST, 'core') for python in pythons if NEWEST in releases])
+def jobs(names: Sequence[str], versions: Sequence[str]) -> List[Job]:
+    """The rows of these names (``Job.name``) and Pythons that this machine has: each release on its
+    Pythons, the core on every one."""
+    pythons = find_pythons(versions)
+    both = tuple(each.version for each in (own_python(), machine_python()) if each is not None)
+    rows = [Job(python, 'gluon', release) for release in RELEASES for python in pythons
+            if python.version in (release.pythons or both)]
+    rows += [Job(python, 'core') for python in pythons if python.version in PYTHONS]
+    return [each for each in rows if each.name in names]
 
 
 def _tests(pattern: Pattern[str]) -> List[str]:
@@ -138,14 +167,19 @@ def arguments(job: Job) -> List[str]:
     if job.python != own_python():
         left_out.add(CHECKER)
     files = [name for name in _tests(re.compile('')) if name not in left_out]
-    importing = [name[:-len('.py')] for name in _tests(IMPORTS_GLUON) if name in files]
-    gluon = ' or '.join(['gluon', 'symbol', *(name for name in importing if 'gluon' not in name)])
-    chosen = f'({gluon}) and not caffe' if job.kind == 'gluon' else f'not ({gluon}) and not caffe'
-    if job.kind == 'gluon' and not job.release.operator:
+    importing = [name for name in _tests(IMPORTS_GLUON) if name in files]
+    if job.release is None:
+        return [*(f'tests/{name}' for name in files if name not in importing), 'soft_dice',
+                '-k', 'not gluon and not symbol and not caffe']
+    words = ['gluon', 'symbol', *(name[:-len('.py')] for name in importing if 'gluon' not in name)]
+    chosen = f'({" or ".join(words)}) and not caffe'
+    if not job.release.operators:
+        chosen += (' and not test_gluon_native and not only_operators and not numpy_without_bool '
+                   'and not long_run')
+    elif not job.release.operator:
         chosen += ' and not native and not kernels and not long_run'  # ids, or files
-    if job.kind == 'gluon' and not job.release.np:
+    if not job.release.np:
         chosen += ' and not test_gluon_np'
-    if job.kind == 'gluon' and not job.release.amp:
+    if not job.release.amp:
         chosen += ' and not under_amp'
-    return [*(f'tests/{name}' for name in files),
-            'gluon_dice' if job.kind == 'gluon' else 'soft_dice', '-k', chosen]
+    return [*(f'tests/{name}' for name in files), 'gluon_dice', '-k', chosen]

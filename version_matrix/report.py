@@ -1,15 +1,15 @@
 """What was found, as tables in the README and docs/versions.md, and against what is promised."""
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from benchmarks.pages import row, write_between
 
-from .plan import NEWEST, PYTHONS, RELEASES, Release, own_python, why_left_out
+from .plan import (ALL_PYTHONS, NEWEST, PYTHONS, RELEASES, Release, describe, own_python,
+                   why_left_out)
 from .run import Record, Result
 
 BEGIN = '<!-- written by `python -m version_matrix --readme` -->'
 END = '<!-- end of what `python -m version_matrix --readme` writes -->'
-NOT_HERE = 'not on this machine'
 
 
 def findings(record: Record) -> List[str]:
@@ -17,37 +17,44 @@ def findings(record: Record) -> List[str]:
     found = []
     for each in record.results:
         release = _release(each)
-        where = f'MXNet {each.release}, Python {each.python}'
-        if each.kind == 'bundle':
-            found += [f'the one file, Python {each.python}: {outcome(each)}'] * (not each.good)
-            continue
-        if not release.supported:
+        where = f'{describe(each.name)}, Python {each.python}'
+        if release and not release.supported:
             continue
         if each.facts.error:
             found.append(f'{where}: does not import: {each.facts.error}')
             continue
-        if bool(each.facts.operator) == release.operator:
+        if release and bool(each.facts.operator) == release.operator:
             found.append(f'{where}: the kernels as an operator '
                          + (f'cannot be used: {each.facts.operator}' if release.operator else
                             'can be used, against what is promised'))
         if not each.good:
-            found.append(f'{where}, {each.kind} tests: {outcome(each)}')
-    return found + _uneven(record) + [f'Python 3.7 lacks: {line}' for line in record.static]
+            found.append(f'{where}: {outcome(each)}')
+    return (found + _uneven(record)
+            + [f'Python {PYTHONS[0]} lacks: {line}' for line in record.static])
 
 
 def _uneven(record: Record) -> List[str]:
-    """The same tests must have run on all releases, or some were lost in silence."""
-    counts: Dict[Tuple[str, bool], Dict[str, int]] = {}
+    """The same tests must have run everywhere, or some were lost in silence."""
+    counts: Dict[str, Dict[str, int]] = {}
+    alike: Dict[Tuple, Dict[str, int]] = {}  # releases of which the same is promised
     for each in record.results:
         release = _release(each)
-        if release.supported and each.kind == 'gluon' and each.good:
-            counts.setdefault((each.python, release.operator), {})[each.release] = each.tests
-    return [f'Python {python}: the numbers of tests differ: {by_release}'
-            for (python, _), by_release in counts.items() if len(set(by_release.values())) > 1]
+        if not each.good or (release and not release.supported):
+            continue
+        if release:
+            promised = each.python, release.operator, release.amp, release.np
+            alike.setdefault(promised, {})[each.name] = each.tests
+        else:
+            counts.setdefault(describe(each.name), {})[each.python] = each.tests
+    return [f'{where}: the numbers of {"rows" if "file" in where else "tests"} differ: {numbers}'
+            for where, numbers in [*counts.items(),
+                                   *((f'Python {key[0]}', each) for key, each in alike.items())]
+            if len(set(numbers.values())) > 1]
 
 
-def _release(result: Result) -> Release:
-    return [each for each in RELEASES if each.version == result.release][0]
+def _release(result: Result) -> Optional[Release]:
+    """Of MXNet, where the row is about one."""
+    return next((each for each in RELEASES if each.version == result.name), None)
 
 
 def outcome(result: Result) -> str:
@@ -76,64 +83,56 @@ def lacks(facts_of: Sequence[Result]) -> str:
 
 
 def table(record: Record) -> str:
-    """A row for each release, then one for each Python."""
+    """A row for each release of MXNet, then one for each Python."""
+    return '\n\n'.join('\n'.join(lines) for lines in (_releases(record), _pythons(record)) if lines)
+
+
+def _releases(record: Record) -> List[str]:
     gluon = [each for each in record.results if each.kind == 'gluon']
-    releases_of = {python: {each.release for each in gluon if each.python == python}
-                   for python in PYTHONS}
-    pythons = [python for python, releases in releases_of.items()
-               if releases == {each.release for each in gluon}]
+    if not gluon:
+        return []
+    older = [each for each in gluon if each.name != NEWEST.version]
+    pythons = [python for python in PYTHONS if python in {each.python for each in older or gluon}]
     own = own_python().version
     heads = [f'Python {python}' + ' (`.runtime/`)' * (python == own) for python in pythons]
     lines = [row(['MXNet', *heads, 'kernels', 'what it lacks']), row(['---'] * (len(heads) + 3))]
     for release in RELEASES:
-        of_release = [each for each in gluon if each.release == release.version]
+        of_release = [each for each in gluon if each.name == release.version]
         if not of_release:
             continue
         name = release.version + ', not supported' * (not release.supported)
         kernels = not any(each.facts.error or each.facts.operator for each in of_release)
         lines.append(row([name, *(_cell(of_release, python) for python in pythons),
                           'yes' if kernels else 'no', lacks(of_release)]))
-    return '\n'.join((lines if gluon else []) + _python_rows(record) + _one_file_rows(record))
-
-
-def _one_file_rows(record: Record) -> List[str]:
-    results = [each for each in record.results if each.kind == 'bundle']
-    if not results:
-        return []
-    return ['', row(['Python', 'NumPy', 'the one file, `soft_dice_layer.py`']), row(['---'] * 3),
-            *(row([each.python, each.facts.numpy, outcome(each)]) for each in results)]
-
-
-def _python_rows(record: Record) -> List[str]:
-    newest = [each for each in record.results
-              if each.release == NEWEST.version and each.kind != 'bundle']
-    if not newest:
-        return []
-    static = record.static[0] if record.static else 'vermin finds nothing that it lacks'
-    lines = ['', row(['Python', 'core', f'Gluon, MXNet {NEWEST.version}']), row(['---'] * 3)]
-    for python in PYTHONS:
-        core, gluon = (_cell([each for each in newest if each.kind == kind], python)
-                       for kind in ('core', 'gluon'))
-        if core == gluon == NOT_HERE:
-            core = f'{NOT_HERE}; {static}'
-        lines.append(row([python, core, gluon]))
     return lines
 
 
+def _pythons(record: Record) -> List[str]:
+    heads = ['Python', 'NumPy', 'core', 'the one file', 'NumPy with MXNet',
+             f'Gluon, MXNet {NEWEST.version}']
+    lines = [row(heads), row(['---'] * len(heads))]
+    for python in ALL_PYTHONS:
+        core, bundle, gluon = ([each for each in record.results
+                                if (each.python, each.name) == (python, name)]
+                               for name in ('core', 'bundle', NEWEST.version))
+        if core or bundle or gluon:
+            lines.append(row([python, _numpy(core or bundle), _cell(core, python),
+                              _cell(bundle, python), _numpy(gluon), _cell(gluon, python)]))
+    return lines if len(lines) > 2 else []
+
+
+def _numpy(results: Sequence[Result]) -> str:
+    return ''.join(each.facts.numpy for each in results)
+
+
 def _cell(results: Sequence[Result], python: str) -> str:
-    return ''.join(outcome(each) for each in results if each.python == python) or NOT_HERE
+    """Empty where that was not run."""
+    return ''.join(outcome(each) for each in results if each.python == python)
 
 
 def page(record: Record) -> str:
     """For docs/versions.md: the table, then what failed and what was left out."""
-    numpy: Dict[str, List[str]] = {}
-    for each in record.results:
-        pythons = numpy.setdefault(each.facts.numpy, [])
-        if each.kind != 'bundle' and each.python not in pythons:
-            pythons.append(each.python)
-    versions = '; '.join(f'NumPy {version} on Python {", ".join(pythons)}'
-                         for version, pythons in numpy.items() if version and pythons)
-    parts = [table(record), versions + '.']
+    parts = [table(record)]
     parts += [_failures(each) for each in record.results
               if each.failed and each.python == own_python().version]
     left_out = '\n'.join(f'- `tests/{name}` {why}' for name, why in sorted(why_left_out().items()))
@@ -149,7 +148,7 @@ def _failures(result: Result) -> str:
         names[name] = names.get(name, 0) + 1
     listed = '\n'.join(f'- `{name}`' + f', {count} times' * (count > 1)
                        for name, count in names.items())
-    return (f'On MXNet {result.release} and Python {result.python} {len(result.failed)} of '
+    return (f'On {describe(result.name)} and Python {result.python} {len(result.failed)} of '
             f'{result.tests} tests fail:\n\n{listed}')
 
 
@@ -158,11 +157,12 @@ def write(readme: Path, versions: Path, record: Record) -> None:
 
     Raises
     ------
-    ValueError : a page has no markers; the record is not of all releases.
+    ValueError : a page has no markers; the record is not of all rows.
     """
-    missing = {each.version for each in RELEASES} - {each.release for each in record.results}
+    names = [*(each.version for each in RELEASES), 'core', 'bundle']
+    missing = [name for name in names if name not in {each.name for each in record.results}]
     if missing:
-        raise ValueError(f'the pages are about all releases, and {", ".join(sorted(missing))} '
+        raise ValueError(f'the pages are about all rows, and {", ".join(map(describe, missing))} '
                          'was not run; leave out --only')
     write_between(versions, BEGIN, END, page(record))
     write_between(readme, BEGIN, END, table(record))

@@ -1,4 +1,4 @@
-"""Runs the jobs, each in a process of its own, and collects what came of them."""
+"""Runs the rows, each in a process of its own, and collects what came of them."""
 import json
 import subprocess
 import sys
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple
 
 from .install import environment, tools_folder
-from .plan import PACKAGES, ROOT, Interpreter, Job, Release, arguments
+from .plan import PYTHONS, ROOT, Job, arguments, own_python
 
-OLDEST_PYTHON = '3.7'
-# Only behind a check of the version, in `caffe_layers bundle`.
+SOURCES = ('soft_dice', 'gluon_dice', 'caffe_layers', 'examples', 'demo', 'benchmarks')
+# Behind a check of the version, in `caffe_layers bundle`; only in the Python that has torch.
 NEWER = ('ast.unparse', 'importlib.metadata')
 LIMIT = 3600  # seconds for the tests of one job
 PROBE = ROOT / 'version_matrix' / 'probe.py'
@@ -29,14 +29,14 @@ class Facts(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of a job.
+    """What came of a row, of ``Job.name`` and ``Job.kind``.
 
     passed : how many tests; failed : the names of those that did not.
     ended : why there is no result of the tests, in words; empty where there is.
     """
 
     python: str
-    release: str
+    name: str
     kind: str
     facts: Facts
     passed: int = 0
@@ -56,7 +56,7 @@ class Result(NamedTuple):
 class Record(NamedTuple):
     """A whole run.
 
-    static : what vermin objects to in our sources; empty where they are for Python 3.7.
+    static : what vermin objects to in our sources; empty where they are for the oldest Python.
     """
 
     results: List[Result]
@@ -71,11 +71,16 @@ class Record(NamedTuple):
         results = [Result(**dict(each, facts=Facts(**each['facts']))) for each in data['results']]
         return cls(results, data['static'])
 
+    def updated(self, newer: 'Record') -> 'Record':
+        """With the rows of the newer one in place of its own."""
+        rows = {(each.python, each.name): each for each in self.results + newer.results}
+        return Record(list(rows.values()), newer.static)
 
-def probe(python: Interpreter, release: Release) -> Facts:
-    done = subprocess.run([python.command, '-W', 'ignore', str(PROBE)], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=str(ROOT),
-                          env=environment(python, release))
+
+def probe(job: Job) -> Facts:
+    done = subprocess.run([job.python.command, '-W', 'ignore', str(PROBE), job.kind],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          cwd=str(ROOT), env=environment(job))
     lines = done.stdout.decode(errors='replace').splitlines()
     if done.returncode or not lines:
         return Facts(how_it_ended(done.returncode, done.stderr.decode(errors='replace')))
@@ -83,10 +88,9 @@ def probe(python: Interpreter, release: Release) -> Facts:
 
 
 def run(job: Job) -> Result:
-    """Run the tests of a job, on every core; not where the import fails already."""
+    """Run the tests of a row, on every core; not where the import fails already."""
     begin = time.monotonic()
-    result = Result(job.python.version, job.release.version, job.kind,
-                    probe(job.python, job.release))
+    result = Result(job.python.version, job.name, job.kind, probe(job))
     if result.facts.error:
         return result
     with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +101,7 @@ def run(job: Job) -> Result:
         try:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, timeout=LIMIT, cwd=str(ROOT),
-                                  env=environment(job.python, job.release))
+                                  env=environment(job))
         except subprocess.TimeoutExpired:
             return result._replace(ended=f'the tests took more than {LIMIT} s')
         result = result._replace(seconds=round(time.monotonic() - begin, 1))
@@ -119,13 +123,14 @@ def read_report(text: str) -> Dict[str, Any]:
 
 
 def check_sources() -> List[str]:
-    """What vermin finds in our sources that Python 3.7 does not have."""
-    tools = tools_folder(Interpreter('{}.{}'.format(*sys.version_info), sys.executable))
+    """What vermin finds in our sources that the oldest Python does not have."""
+    tools = tools_folder(own_python())
     code = f'import sys; sys.path.insert(0, {str(tools)!r}); from vermin import main; main()'
-    command = [sys.executable, '-c', code, f'-t={OLDEST_PYTHON}-', '--violations', '--no-tips']
+    command = [sys.executable, '-c', code, f'-t={PYTHONS[0]}-', '--violations', '--no-tips',
+               '--backport', 'dataclasses']
     for name in NEWER:
         command += ['--exclude', name]
-    done = subprocess.run([*command, *PACKAGES], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    done = subprocess.run([*command, *SOURCES], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           cwd=str(ROOT))
     lines = done.stdout.decode(errors='replace').splitlines()
     return lines or ['vermin said nothing'] if done.returncode else []

@@ -27,7 +27,7 @@ double value_at(const void *data, int32_t type, int64_t index) {
   }
 }
 
-// As NumPy prints it: the shortest digits that give the number back, without an exponent from 1e-4
+// As Python prints it: the shortest digits that give the number back, without an exponent from 1e-4
 // to 1e16.
 template <class Float> std::string shortest(Float value) {
   if (isnan(value)) return "nan";
@@ -37,7 +37,7 @@ template <class Float> std::string shortest(Float value) {
   do {
     snprintf(text, sizeof text, "%.*e", ++digits, static_cast<double>(value));
   } while (static_cast<Float>(strtod(text, nullptr)) != value);
-  const double size = fabs(value);
+  const double size = fabs(strtod(text, nullptr));
   if (size >= 1e16 || (size < 1e-4 && size > 0)) return text;
   const int decimals = digits - atoi(strchr(text, 'e') + 1);
   snprintf(text, sizeof text, "%.*f", decimals < 1 ? 1 : decimals, strtod(text, nullptr));
