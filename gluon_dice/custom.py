@@ -17,7 +17,7 @@ from soft_dice.resize import at_label_size
 from soft_dice import stages
 from soft_dice.sums import Slopes, Sums
 
-from . import forks
+from . import threads
 from .layout import Layout
 from .memory import Arrays, known, numpy_of, write, written
 
@@ -137,9 +137,8 @@ class SumsProp(mx.operator.CustomOpProp):
         counts, entropy = [pred[batch_axis], classes], [pred[batch_axis]]
         return in_shape, [counts] * 3 + [entropy] * (outputs - 3), []
 
-    def create_operator(self, *_: Any) -> 'SumsOperator':
-        forks.refuse()
-        forks.wait_before()
+    def create_operator(self, ctx: mx.Context, *_: Any) -> 'SumsOperator':
+        threads.prepare(ctx)
         return SumsOperator(self._options, self._batch_axis)
 
 

@@ -8,7 +8,7 @@ from soft_dice.inputs import check_shapes
 from soft_dice.options import DiceOptions
 from soft_dice.resize import nearest
 
-from . import forks
+from . import threads
 from .layout import Layout
 from .memory import Arrays, known, numpy_of, write
 
@@ -42,9 +42,8 @@ class NearestProp(mx.operator.CustomOpProp):
             shape[self._options.axis] = 1
         return in_shape, [shape], []
 
-    def create_operator(self, *_: Any) -> 'NearestOperator':
-        forks.refuse()
-        forks.wait_before()
+    def create_operator(self, ctx: mx.Context, *_: Any) -> 'NearestOperator':
+        threads.prepare(ctx)
         return NearestOperator(self._options.axis)
 
 

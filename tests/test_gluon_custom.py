@@ -3,6 +3,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import mxnet as mx
@@ -15,7 +16,7 @@ from on_gluon import MODES, Net, differentiate, in_mode, ndarray
 from releases import STATIC, loaded
 from tolerances import TOLERANCE
 
-from gluon_dice import DeepSupervision, DiceCELoss, SoftDiceLoss, compat, native
+from gluon_dice import DeepSupervision, DiceCELoss, SoftDiceLoss, compat, native, threads
 from gluon_dice.stage_one import Custom, Kernels, Operators, choose
 from soft_dice import DiceOptions, soft_dice_loss, soft_dice_loss_vjp
 from soft_dice import native as kernels
@@ -282,13 +283,33 @@ def test_module(tmp_path):
     assert metric.get()[1] < first / 3
 
 
+@use_custom
+def test_the_default_context_stays(monkeypatch):
+    """Before MXNet 1.3 it is one of all threads, and MXNet's own sets it while an operator runs."""
+    monkeypatch.setattr(threads, 'RELEASE', (1, 2))
+    enter, setting = mx.Context.__enter__, []
+
+    def recorded(context):
+        setting.append(threading.current_thread())
+        return enter(context)
+
+    monkeypatch.setattr(mx.Context, '__enter__', recorded)
+    pred = ndarray(PRED).as_in_context(mx.cpu(1))
+    pred.attach_grad()
+    with autograd.record():
+        value = SoftDiceLoss()(pred, ndarray(LABEL).as_in_context(mx.cpu(1)))
+    value.backward()
+    assert value.context == mx.cpu(1) and pred.grad.asnumpy().any()
+    assert set(setting) == {threading.main_thread()}  # Gluon's own
+
+
 # --- forks ----------------------------------------------------------------------------------------
 
 FORK = '''
 import multiprocessing, os, sys
 import mxnet as mx
-from gluon_dice import DeepSupervision, SoftDiceLoss, compat, forks
-forks.RELEASE, compat.has_operators = (1, 4), lambda: False
+from gluon_dice import DeepSupervision, SoftDiceLoss, compat, threads
+threads.RELEASE, compat.has_operators = (1, 4), lambda: False
 os.environ['SOFT_DICE_NATIVE'] = '0'
 
 class Net(mx.gluon.HybridBlock):

@@ -1,4 +1,4 @@
-"""Custom operators and processes that fork.
+"""Custom operators run in a thread of MXNet's own; what that asks of forks and of contexts.
 
 MXNet waits for all computations before a fork, in the thread that forks, which holds Python's lock
 (the GIL); an operator that Python computes needs that lock, so both would wait for ever.  Here
@@ -11,6 +11,7 @@ its result, and MXNet waits for these threads, too.
 import ctypes
 import functools
 import os
+from typing import Any
 
 import mxnet as mx
 
@@ -19,7 +20,22 @@ from .compat import RELEASE
 _home = os.getpid()
 
 
-def refuse() -> None:
+def prepare(context: mx.Context) -> None:
+    """What every Custom operator does when it is made.
+
+    context : where it will run.
+
+    Raises
+    ------
+    RuntimeError : as :func:`refuse_fork`.
+    """
+    refuse_fork()
+    wait_before_forks()
+    if RELEASE < (1, 3):  # MXNet's thread makes it everybody's default for as long as it runs
+        context.__class__ = _Elsewhere
+
+
+def refuse_fork() -> None:
     """Refuse a Custom operator where it would never give an answer.
 
     Raises
@@ -33,7 +49,7 @@ def refuse() -> None:
 
 
 @functools.lru_cache(maxsize=None)
-def wait_before() -> None:
+def wait_before_forks() -> None:
     """From now on let every fork wait for what MXNet computes."""
     libc = ctypes.CDLL(None)
     # Handlers run in the opposite order of their registration, so this one before MXNet's.
@@ -48,4 +64,14 @@ def _wait() -> None:
     try:
         mx.nd.waitall()  # ctypes gives the lock away
     except mx.base.MXNetError:  # whoever reads the result gets it
+        pass
+
+
+class _Elsewhere(mx.Context):
+    """A context that ``with`` does not make the default."""
+
+    def __enter__(self) -> mx.Context:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
         pass
