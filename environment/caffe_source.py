@@ -142,8 +142,9 @@ def variables(place: Place) -> Dict[str, str]:
     folders = place.library_folders()
     boost_python = place.boost_python or 'boost_python' + facts['version'].replace('.', '')
     return {'CPPFLAGS': shell(f'-I{folder}' for folder in includes),
-            'LDFLAGS': shell(flag for folder in folders
-                             for flag in (f'-L{folder}', f'-Wl,-rpath,{folder}')),
+            'LDFLAGS': shell(['-Wl,--disable-new-dtags',  # rpath is for the libraries' own, too
+                              *(flag for folder in folders
+                                for flag in (f'-L{folder}', f'-Wl,-rpath,{folder}'))]),
             'CXX': os.environ.get('CXX') or 'g++', 'BOOST_PYTHON': boost_python, 'LIBPYTHON': shell(facts['link']),
             'PROTOC': shell(place.protoc_command()), 'NUMPY': facts['numpy'][0]}
 
