@@ -149,8 +149,9 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description='Build .runtime/: Caffe and MXNet in one Python.')
     parser.add_argument('--project', type=Path, default=HERE.parent,
                         help='the folder to build it in; the default is the one this program is in')
-    parser.add_argument('--caffe', metavar='WAY', help='debian: that of Debian 11; source: compiled '
-                        'from its sources; without this the way of the last time, and first debian')
+    parser.add_argument('--caffe', metavar='WAY',
+                        help='debian: that of Debian 11; source: compiled from its sources; '
+                             'without this the way of the last time, and first debian')
     parser.add_argument('--bundle', type=full_path, metavar='FILE',
                         help='take everything from this file, which --write-bundle wrote, and '
                              'nothing from the network')

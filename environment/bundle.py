@@ -50,8 +50,8 @@ def check_target(file: Path) -> None:
         raise Problem(f'{file} exists and is not overwritten: remove it, or name another file with '
                       '`make env-bundle OUT=<file>`.')
     if not os.access(str(file.parent), os.W_OK):
-        raise Problem(f'The folder {file.parent} is not there or cannot be written to: name another '
-                      'file with `make env-bundle OUT=<file>`.')
+        raise Problem(f'The folder {file.parent} is not there or cannot be written to: name '
+                      'another file with `make env-bundle OUT=<file>`.')
 
 
 def write(runtime: Runtime, file: Path) -> None:
@@ -125,11 +125,12 @@ def check(file: Path, runtime: Runtime) -> None:
         raise Problem(f'{file} was written by another version of this project: write it anew with '
                       '`make env-bundle` in a checkout like this one.')
     if found.get('machine') != wanted['machine']:
-        raise Problem(f'{file} is for a machine of the kind {found.get("machine")}, and this one is '
-                      f'{wanted["machine"]}: write one with `make env-bundle` on such a machine.')
+        raise Problem(f'{file} is for a machine of the kind {found.get("machine")}, and this one '
+                      f'is {wanted["machine"]}: write one with `make env-bundle` on such a '
+                      'machine.')
     if found.get('caffe') != wanted['caffe']:
-        raise Problem(f'{file} holds what `make env CAFFE={found.get("caffe")}` needs, and not what '
-                      f'CAFFE={wanted["caffe"]} does: leave CAFFE out, or give another file.')
+        raise Problem(f'{file} holds what `make env CAFFE={found.get("caffe")}` needs, and not '
+                      f'what CAFFE={wanted["caffe"]} does: leave CAFFE out, or give another file.')
     if found.get('contents') != wanted['contents']:
         raise Problem(f'{file} holds other versions of packages than this checkout asks for: write '
                       'it anew with `make env-bundle` in a checkout like this one.')
@@ -161,8 +162,8 @@ def check_hash(file: Path) -> None:
             left -= len(chunk)
             progress.update(f'{(size - left) / 1e6:.0f} of {size / 1e6:.0f} MB')
         if source.read() != LAST_LINE.format(found.hexdigest()).encode():
-            raise Problem(f'{file} was cut off or changed since it was written, as its last line is '
-                          'not the SHA-256 of all before: copy it again.')
+            raise Problem(f'{file} was cut off or changed since it was written, as its last line '
+                          'is not the SHA-256 of all before: copy it again.')
     progress.done(f'{size / 1e6:.0f} MB')
 
 

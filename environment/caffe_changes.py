@@ -1,8 +1,8 @@
 """What is changed in the sources of Caffe before they are compiled.
 
-brocolli-caffe 9.0.2 is Caffe as of 2016, with layers of SSD and others, and with some lines of later
-Caffe. Most of its files are Caffe's own to the letter. Of the rest, these would lose work or compute
-with what is not there; each change puts back what Caffe has.
+brocolli-caffe 9.0.2 is Caffe as of 2016, with layers of SSD and others, and with some lines of
+later Caffe. Two thirds of its files are Caffe's own to the letter. Of the rest, these would lose
+work or compute with what is not there; each change puts back what Caffe has.
 """
 from pathlib import Path
 from typing import List, NamedTuple
@@ -70,5 +70,6 @@ def apply_changes(sources: Path) -> None:
         file = sources / change.file
         text = file.read_text()
         if text.count(change.old) != change.times:
-            raise Problem(f'{change.file} of Caffe is not what environment/caffe_changes.py changes.')
+            raise Problem(f'{change.file} of Caffe is not what environment/caffe_changes.py '
+                          'changes.')
         file.write_text(text.replace(change.old, change.new))

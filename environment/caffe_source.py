@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Compiles Caffe from its source package on PyPI, for the Python, Boost and NumPy that it is told.
 
-`make env CAFFE=source` does so with Debian packages that debian.py unpacked. By hand, with those that
-are installed on the machine or lie anywhere else:
+`make env CAFFE=source` does so with Debian packages that debian.py unpacked. By hand, with those
+that are installed on the machine or lie anywhere else:
 
     pip download --no-deps --no-build-isolation brocolli-caffe==9.0.2
     python3 environment/caffe_source.py brocolli-caffe-9.0.2.tar.gz FOLDER --python PYTHON
 
-FOLDER holds afterwards bin/caffe, lib/libcaffe.so, and in python/ the module for PYTHONPATH. What is
-missing is named with its Debian package, before anything is compiled. The recipe itself is caffe.mk.
+FOLDER holds afterwards bin/caffe, lib/libcaffe.so, and in python/ the module for PYTHONPATH. What
+is missing is named with its Debian package, before anything is compiled. The recipe itself is
+caffe.mk.
 """
 import argparse
 import hashlib
@@ -20,7 +21,7 @@ import shutil
 import sys
 import tarfile
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 if __name__ == '__main__':  # -I and PYTHONSAFEPATH leave out the folder of a script
     sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -114,7 +115,7 @@ def build(runtime: Runtime) -> None:
 
 
 def fetch(runtime: Runtime, folder: Path) -> None:
-    """The source package; for its name and version pip starts its setup.py, after the hash is right."""
+    """The source package; pip starts its setup.py for the name, when the hash is right."""
     pip(runtime, 'Caffe: sources', runtime.logs / 'caffe-pip.log', 0, 'download', '--no-deps',
         '--no-binary', ':all:', '--no-build-isolation', '--require-hashes', '--dest', folder,
         '-r', REQUIREMENTS)
@@ -137,14 +138,17 @@ def variables(place: Place) -> Dict[str, str]:
         raise Problem(f'{place.python} is no Python that starts.')
     facts = json.loads(answer)
     if not facts['numpy']:
-        raise Problem(f'{place.python} has no NumPy, with which Caffe is compiled: install it there.')
+        raise Problem(f'{place.python} has no NumPy, with which Caffe is compiled: install it '
+                      'there.')
     includes = [*facts['include'], facts['numpy'][1], *place.include_folders()]
     folders = place.library_folders()
     boost_python = place.boost_python or 'boost_python' + facts['version'].replace('.', '')
     return {'CPPFLAGS': shell(f'-I{folder}' for folder in includes),
-            'LDFLAGS': shell(flag for folder in folders
-                             for flag in (f'-L{folder}', f'-Wl,-rpath,{folder}')),
-            'CXX': os.environ.get('CXX') or 'g++', 'BOOST_PYTHON': boost_python, 'LIBPYTHON': shell(facts['link']),
+            'LDFLAGS': shell(['-Wl,--disable-new-dtags',  # rpath is for the libraries' own, too
+                              *(flag for folder in folders
+                                for flag in (f'-L{folder}', f'-Wl,-rpath,{folder}'))]),
+            'CXX': os.environ.get('CXX') or 'g++', 'BOOST_PYTHON': boost_python,
+            'LIBPYTHON': shell(facts['link']),
             'PROTOC': shell(place.protoc_command()), 'NUMPY': facts['numpy'][0]}
 
 
@@ -156,8 +160,8 @@ def check_needed(place: Place, values: Dict[str, str], log: Path) -> None:
     """Raise Problem that names the packages of what is missing."""
     progress, compiler = Progress('Caffe: what it needs'), shlex.split(values['CXX'])
     if not shutil.which(compiler[0]):
-        raise Problem(f'The C++ compiler {compiler[0]} is missing, with which Caffe is compiled: get '
-                      'it with `apt-get install g++`.')
+        raise Problem(f'The C++ compiler {compiler[0]} is missing, with which Caffe is compiled: '
+                      'get it with `apt-get install g++`.')
     source, out = log.with_name('needed.cpp'), log.with_name('needed.out')
 
     def compiles(text: str, *flags: str) -> bool:
@@ -165,7 +169,8 @@ def check_needed(place: Place, values: Dict[str, str], log: Path) -> None:
         return run([*compiler, '-std=c++14', *flags, source, '-o', out], log, progress) == 0
 
     def has(header: str, library: str) -> bool:
-        return (compiles(f'#if !__has_include(<{header}>)\n#error <{header}>\n#endif', '-E', *headers)
+        asked = f'#if !__has_include(<{header}>)\n#error <{header}>\n#endif'
+        return (compiles(asked, '-E', *headers)
                 and (not library or compiles('', '-shared', *libraries, '-l' + library)))
 
     headers, libraries = shlex.split(values['CPPFLAGS']), shlex.split(values['LDFLAGS'])
@@ -209,7 +214,8 @@ def compile_caffe(archive: Path, folder: Path, place: Place, log: Path) -> None:
     key = hashlib.sha256(json.dumps([inputs(), values], sort_keys=True).encode()).hexdigest()
     if is_made(folder, key):
         return
-    if folder.exists() and any(folder.iterdir()) and not work.exists() and not (folder / KEY).exists():
+    ours = work.exists() or (folder / KEY).exists()
+    if folder.exists() and any(folder.iterdir()) and not ours:
         raise Problem(f'{folder} holds what this program did not make: name another folder.')
     folder.mkdir(parents=True, exist_ok=True)
     remove(log)
@@ -252,7 +258,8 @@ def make(work: Path, values: Dict[str, str], log: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description='Compile Caffe from its source package on PyPI.')
-    parser.add_argument('archive', type=Path, help='the source package, brocolli-caffe-9.0.2.tar.gz')
+    parser.add_argument('archive', type=Path,
+                        help='the source package, brocolli-caffe-9.0.2.tar.gz')
     parser.add_argument('folder', type=Path, help='where to')
     parser.add_argument('--python', default='python3', help='the Python that is to import it')
     parser.add_argument('--root', type=Path, default=Path('/'), metavar='FOLDER',

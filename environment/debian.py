@@ -27,7 +27,8 @@ def build(runtime: Runtime) -> None:
     log, part, apt = runtime.logs / 'debian.log', runtime.root / 'debian.part', runtime.root / 'apt'
     for path in (runtime.debian, part, apt, log):
         remove(path)
-    options = prepare_apt(apt, find_mirror(runtime.bundle), runtime.release.name, dates=not runtime.bundle)
+    options = prepare_apt(apt, find_mirror(runtime.bundle), runtime.release.name,
+                          dates=not runtime.bundle)
     packages = update_list(options, log, runtime)
     unpack(download(runtime, options, packages, log), part, log)
     part.rename(runtime.debian)
@@ -70,8 +71,8 @@ def update_list(options: list, log: Path, runtime: Runtime, then=lambda: None) -
     then()
     packages = choose_packages(options, release)
     if not packages:
-        raise Problem(f'{without(runtime)} (it lacks {", ".join(release.packages)} or something they '
-                      'need).')
+        raise Problem(f'{without(runtime)} (it lacks {", ".join(release.packages)} or something '
+                      'they need).')
     progress.done(f'{len(packages)} packages')
     return packages
 
@@ -80,8 +81,8 @@ def without(runtime: Runtime) -> str:
     """That a release cannot be had, and how to do without."""
     release, ways = runtime.release, [OTHER_MIRROR, NO_MIRROR]
     if runtime.bundle:
-        return ('apt does not accept the packages in the bundle as those that Debian signed: write it '
-                'anew with `make env-bundle`')
+        return ('apt does not accept the packages in the bundle as those that Debian signed: '
+                'write it anew with `make env-bundle`')
     if release is DEBIAN_11:
         ways.insert(1, NO_DEBIAN_11)
     return (f'The mirror {find_mirror()} does not give Debian {release.number} ({release.name}): '
@@ -123,8 +124,8 @@ def download(runtime: Runtime, options: list, packages: list, log: Path) -> list
     if run(['apt-get', *options, 'download', *packages], log, progress,
            lambda: f'{size() / 1e6:.0f} of {total / 1e6:.0f} MB', cwd=runtime.downloads) != 0:
         raise Problem((without(runtime) if runtime.bundle else
-                       'apt could not download every package: try again, or use another mirror with '
-                       '`make env DEBIAN_MIRROR=<address>`') + f' ({why(log)}; all in {log}).')
+                       'apt could not download every package: try again, or use another mirror '
+                       'with `make env DEBIAN_MIRROR=<address>`') + f' ({why(log)}; all in {log}).')
     progress.done(f'{total / 1e6:.0f} MB')
     wanted = {package.replace('=', '_').replace(':', '%3a') for package in packages}
     return [file for file in runtime.downloads.glob('*.deb')

@@ -42,8 +42,8 @@ def check_machine(runtime: Runtime) -> None:
 
 
 def check_libc(runtime: Runtime) -> None:
-    """The packages use that of the machine, which must not be older than they are; and the loader of
-    glibc 2.33 is the first that takes --argv0.
+    """The packages use that of the machine, which must not be older than they are; and the loader
+    of glibc 2.33 is the first that takes --argv0.
     """
     found = re.search(r'glibc (\d+)\.(\d+)', os.confstr('CS_GNU_LIBC_VERSION') or '')
     version = tuple(map(int, found.groups())) if found else (0, 0)

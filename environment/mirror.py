@@ -50,8 +50,8 @@ Acquire::Check-Date "false";
 
 
 def find_mirror(bundle: Optional[Path] = None) -> str:
-    """The one in a bundle; else the Debian mirror that this machine's apt uses, unless DEBIAN_MIRROR
-    names one.
+    """The one in a bundle; else the Debian mirror that this machine's apt uses, unless
+    DEBIAN_MIRROR names one.
     """
     if bundle:
         return 'file:' + urllib.parse.quote(f'{bundle}/debian')

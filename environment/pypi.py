@@ -8,14 +8,14 @@ from runtime import Problem, Runtime, remove
 from wrappers import DEEPBIND, wrappers, write_environment
 
 
-
 def inputs(runtime: Runtime) -> list:
     """What the step depends on; the place too, as pip's scripts in bin/ hold absolute paths."""
     return [str(runtime.root), wrappers(runtime), DEEPBIND, *pins(runtime)]
 
 
 def build(runtime: Runtime) -> None:
-    kept = (runtime.debian, runtime.caffe, runtime.stamps, runtime.logs, runtime.lock, runtime.bundle)
+    kept = (runtime.debian, runtime.caffe, runtime.stamps, runtime.logs, runtime.lock,
+            runtime.bundle)
     for entry in runtime.root.iterdir():
         if entry not in kept:
             remove(entry)
@@ -37,8 +37,8 @@ def fetch_wheels(runtime: Runtime, folder: Path) -> None:
 
 
 def only_these(requirements: list) -> list:
-    """What tells pip to take the wheels that the files pin, by their hashes, and nothing else. It need
-    not look for dependencies, as the files name them all.
+    """What tells pip to take the wheels that the files pin, by their hashes, and nothing else. It
+    need not look for dependencies, as the files name them all.
     """
     return ['--only-binary', ':all:', '--require-hashes', '--no-deps',
             *(word for file in requirements for word in ('-r', file))]
@@ -61,14 +61,15 @@ def pinned(requirements: Path) -> list:
 def compile_debian(runtime: Runtime) -> None:
     """What Debian does on installing: imports are faster, and old code gives its warnings here."""
     progress, library = Progress('Python byte code'), runtime.debian / 'usr/lib'
-    run([runtime.python, '-m', 'compileall', '-q', '-j', '0', library / f'python{runtime.release.python}',
+    run([runtime.python, '-m', 'compileall', '-q', '-j', '0',
+         library / f'python{runtime.release.python}',
          library / 'python3/dist-packages'], runtime.logs / 'compile.log', progress,
         env=clean_environment())
     progress.done('')
 
 
 def pip_install(runtime: Runtime, label: str, log: Path, total: int, *arguments) -> None:
-    """Install what the arguments say, from the bundle if there is one; the rest as in :func:`pip`."""
+    """Install what the arguments say, from the bundle if there is one; the rest as in pip()."""
     options = ['--no-index', '--find-links', runtime.bundle / 'wheels'] if runtime.bundle else []
     pip(runtime, label, log, total, 'install', '--no-warn-script-location', *options, *arguments)
 

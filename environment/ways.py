@@ -1,8 +1,8 @@
 """The two ways to real Caffe, and what each takes from Debian and from PyPI.
 
     debian    Debian 11's own package of Caffe; it was the last release that had one
-    source    Caffe compiled from its source package on PyPI, for Debian 12's Python: MXNet 1.9.1 needs
-              NumPy 1.23, and no newer Python than this has a wheel of that
+    source    Caffe compiled from its source package on PyPI, for Debian 12's Python: MXNet 1.9.1
+              needs NumPy 1.23, and no newer Python than this has a wheel of that
 """
 from pathlib import Path
 from typing import FrozenSet, List, NamedTuple, Tuple
@@ -29,8 +29,8 @@ def words(*texts: str) -> FrozenSet[str]:
 # Libraries that the machine has newer, as code compiled on it needs them; programs and data that
 # nothing here uses.
 LEFT_TO_THE_MACHINE = 'libc6 libgcc-s1 libstdc++6 libgomp1'
-UNUSED = '''coreutils tar dpkg debconf ucf perl perl-base openssl ca-certificates sensible-utils mailcap
-    mime-support media-types tzdata readline-common libjs-jquery libjs-jquery-ui'''
+UNUSED = '''coreutils tar dpkg debconf ucf perl perl-base openssl ca-certificates sensible-utils
+    mailcap mime-support media-types tzdata readline-common libjs-jquery libjs-jquery-ui'''
 
 DEBIAN_11 = Release(
     name='bullseye', number=11, python='3.9', glibc=(2, 33),
@@ -38,12 +38,12 @@ DEBIAN_11 = Release(
     packages=['caffe', 'python3-caffe', 'libopenblas0-pthread', 'python3-pip'],
     leave_out=words(
         LEFT_TO_THE_MACHINE, 'gcc-10-base', UNUSED,
-        # requirements.txt brings these in another version, and two versions of a package do not mix.
+        # requirements.txt brings these in another version, and two versions of one do not mix.
         '''python3-numpy python3-matplotlib python-matplotlib-data fonts-lyx python3-kiwisolver
         python3-cycler python3-pyparsing python3-pygments''',
         # Only Caffe's example scripts import these.
-        '''cython3 python3-ipython python3-ipython-genutils python3-backcall python3-jedi python3-parso
-        python3-pexpect python3-pickleshare python3-prompt-toolkit python3-ptyprocess
+        '''cython3 python3-ipython python3-ipython-genutils python3-backcall python3-jedi
+        python3-parso python3-pexpect python3-pickleshare python3-prompt-toolkit python3-ptyprocess
         python3-traitlets python3-wcwidth python3-nose python3-pandas python3-pandas-lib''',
         # More that nothing here uses.
         '''perl-modules-5.32 libperl5.32 mysql-common mariadb-common fontconfig-config

@@ -16,8 +16,8 @@ lib=$debian/usr/lib/x86_64-linux-gnu
 libraries=$lib/openblas-pthread:$lib:$debian/lib/x86_64-linux-gnu:$debian/usr/lib
 {body}
 '''
-PYTHON_BODY = '''\
-exec {loader} --library-path "$libraries" --argv0 "$bin/{name}" "$debian/usr/bin/python{version}" "$@"'''
+PYTHON_BODY = ('exec {loader} --library-path "$libraries" --argv0 "$bin/{name}" '
+               '"$debian/usr/bin/python{version}" "$@"')
 PIP_BODY = 'exec "$bin/python" -m pip "$@"'
 # The Python inside the caffe command looks for `python3` in PATH to learn where it belongs.
 CAFFE_BODY = '''\

@@ -1,5 +1,6 @@
-"""The tests that the Caffe of `make env CAFFE=source` cannot pass, and why.  conftest.py expects them to
-fail there, and only there; one that passes all the same fails.
+"""The tests that the Caffe of `make env CAFFE=source` cannot pass, and why.
+
+conftest.py expects them to fail there, and only there; one that passes all the same fails.
 """
 import caffe
 

@@ -73,8 +73,8 @@ def test_without_caffe(tmp_path):
 
 
 @pytest.mark.parametrize('module', [
-    'caffe_layers.__main__', 'demo.__main__', 'demo.scaling', 'benchmarks.__main__',
-    'mutation.__main__', 'version_matrix.__main__'])
+    'caffe_layers.__main__', 'demo.__main__', 'benchmarks.__main__', 'mutation.__main__',
+    'version_matrix.__main__', pytest.param('demo.scaling', id='demo.scaling, over gluon')])
 def test_every_command_tells_its_version(module, monkeypatch, capsys):
     """Those of the other packages: tests/test_gluon_compat.py."""
     monkeypatch.setattr(sys, 'argv', ['', '--version'])

@@ -21,6 +21,7 @@ IMPORTS_CAFFE = re.compile(r'^(?:import|from) \w*caffe', re.MULTILINE)
 IMPORTS_GLUON = re.compile(r'^(?:import|from) (?:mxnet|gluon_dice|on_gluon|examples|long_run)\b',
                            re.MULTILINE)
 LEFT_OUT = {'test_benchmarks.py': 'measures this machine',
+            'test_caffe_source.py': 'is about building `.runtime/`',
             'test_demo_distributed.py': 'is about the demo, which is for `.runtime/`',
             'test_dist.py': 'is about packaging, which `.runtime/` does',
             'test_env_bundle.py': 'is about building `.runtime/`',
