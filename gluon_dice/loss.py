@@ -51,9 +51,9 @@ class SoftDiceLoss(StagedLoss):
         runs; a bad value, as below.
 
     The sums over pixels are done in one of three ways.  ``python -m gluon_dice info`` says which
-    and why, and SOFT_DICE_NATIVE=0 or 1 in the environment decides: 0 never uses the compiled kernels,
-    1 makes it an error where they cannot be used.  A hybridized loss follows a change of it; a
-    hybridized network around it keeps what it was traced with.
+    and why, and SOFT_DICE_NATIVE=0 or 1 in the environment decides: 0 never uses the compiled
+    kernels, 1 makes it an error where they cannot be used.  A hybridized loss follows a change of
+    it; a hybridized network around it keeps what it was traced with.
 
     - *An operator over the kernels*, where it can be compiled (MXNet 1.9 and later) and pred is on
       the CPU.  A bad *value* (a label that is out of range, fractional or NaN, a pixel weight that

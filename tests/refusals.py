@@ -351,7 +351,8 @@ CLASSES = [
             'pred, here 4 (dropped classes included); got 2', fields=dict(class_weights=[1, 2])),
     Refusal('class_weights 0 for all that count', NO_WEIGHT,
             fields=dict(class_weights=[1, 0, 0, 0], include_background=False),
-            but={GRAPHS + GRAPHS_NATIVE + GRAPHS_CUSTOM: (NO_WEIGHT, 'the list tells the number of classes')}),
+            but={GRAPHS + GRAPHS_NATIVE + GRAPHS_CUSTOM: (NO_WEIGHT,
+                                                          'the list tells how many there are')}),
     Refusal('smooth of another length', 'smooth must be a number or one per counted class, here 4; '
                                         'got 2', fields=dict(smooth=[1, 2])),
     Refusal('smooth_dr of another length',

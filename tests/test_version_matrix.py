@@ -29,7 +29,9 @@ SUPPORTED = [release for release in RELEASES if release.supported]
 
 def facts(release):
     return Facts(error='', mxnet=release.version, numpy='1.23.5',
-                 lacks=['contrib.arange_like (since 1.6): another'] * (release.version == '1.5.1'),
+                 lacks=(['contrib.arange_like (since 1.6): another'] * (release.version == '1.5.1')
+                        + ['contrib.index_array (since 1.5): Python counts']
+                        * (not release.operators)),
                  operator='' if release.operator else 'it has version 7 of the interface')
 
 
@@ -60,9 +62,11 @@ def release(version):
 # --- what is chosen -------------------------------------------------------------------------------
 
 def test_the_releases_that_are_promised():
-    assert [each.version for each in SUPPORTED] == ['1.5.1', '1.6.0', '1.7.0', '1.8.0', '1.9.1']
+    assert [each.version for each in SUPPORTED] == [
+        '1.0.0', '1.1.0', '1.2.1', '1.3.1', '1.4.1', '1.5.1', '1.6.0', '1.7.0', '1.8.0', '1.9.1']
     assert [each.version for each in SUPPORTED if each.operator] == ['1.9.1']
-    assert {'1.3.1', '1.4.1', '2.0.0b1'} < {each.version for each in RELEASES}
+    assert [each.version for each in SUPPORTED if each.operators][0] == '1.5.1'
+    assert [each.version for each in RELEASES if not each.supported] == ['2.0.0b1']
 
 
 NAMES = [*(each.version for each in RELEASES), 'core', 'bundle']
@@ -89,7 +93,8 @@ def test_every_release_on_its_pythons_and_the_core_on_all(all_pythons):
     on = {name: {python for each, python in rows(jobs) if each == name} for name in NAMES}
     for each in RELEASES:
         newest = {'3.6', '3.7', '3.8', '3.9', '3.10', '3.11'}
-        assert on[each.version] == (newest if each == plan.NEWEST else {OWN, OTHER})
+        expected = newest if each == plan.NEWEST else {OWN, OTHER} if each.operators else {'3.6'}
+        assert on[each.version] == expected
     assert on['core'] == {'3.6', '3.7', '3.8', '3.9', '3.10', '3.11', '3.12', '3.13'}
     assert len(jobs) == len(rows(jobs))
     assert {(job.kind, job.numpy) for job in jobs} == {('core', 'numpy'), ('gluon', 'numpy<1.24')}
@@ -103,14 +108,14 @@ def test_one_row_or_a_few(all_pythons):
 
 
 def test_a_release_may_name_its_pythons_and_its_numpy(all_pythons, monkeypatch):
-    old = Release('1.0.0', '1.0.0.post4', pythons=('3.6',), numpy='numpy==1.13.3')
+    old = Release('1.0.1', '1.0.1', pythons=('3.6',), numpy='numpy==1.13.3')
     monkeypatch.setattr(plan, 'RELEASES', (old, *RELEASES))
-    job, = plan.jobs(['1.0.0'], plan.ALL_PYTHONS)
+    job, = plan.jobs(['1.0.1'], plan.ALL_PYTHONS)
     assert (job.python.version, job.release, job.numpy) == ('3.6', old, 'numpy==1.13.3')
-    assert str(job) == 'MXNet 1.0.0, Python 3.6'
+    assert str(job) == 'MXNet 1.0.1, Python 3.6'
     path = install.environment(job)['PYTHONPATH'].split(os.pathsep)
     assert [os.path.basename(each) for each in path[1:]] == [
-        'mxnet-1.0.0.post4', 'numpy-1.13.3-python3.6', 'python3.6']
+        'mxnet-1.0.1', 'numpy-1.13.3-python3.6', 'python3.6']
 
 
 def test_the_python_that_runs_this_is_found():
@@ -205,7 +210,7 @@ def test_what_is_installed_stays_and_what_fails_is_said(tmp_path, monkeypatch):
     python, one = Interpreter('3.9', str(pip)), release('1.7.0')
     assert install.install_mxnet(python, one) is True
     assert install.mxnet_folder(one) == tmp_path / 'matrix' / 'mxnet-1.7.0.post2'
-    assert (tmp_path / 'asked').read_text().endswith(' --no-deps mxnet==1.7.0.post2\n')
+    assert (tmp_path / 'asked').read_text().endswith('mxnet==1.7.0.post2.txt\n')
     pip.write_text('#!/bin/sh\necho "ERROR: no such thing"\nexit 1\n')
     assert install.install_mxnet(python, one) is False
     with pytest.raises(CannotRun, match='could not install .*mxnet==1.6.0.*ERROR: no such thing'):
@@ -341,7 +346,7 @@ def test_the_core_and_sources_count_too():
 
 
 def test_a_release_that_is_not_supported_promises_nothing():
-    bad = result(release('1.3.1'), passed=0, failed=['tests.test_gluon::test_x'])
+    bad = result(release('2.0.0b1'), passed=0, failed=['tests.test_gluon::test_x'])
     assert report.findings(record(bad)) == []
 
 
@@ -355,7 +360,7 @@ def test_the_one_file_on_a_python():
 # --- tables ---------------------------------------------------------------------------------------
 
 def test_table():
-    bad = result(release('1.3.1'), passed=10, failed=['tests.test_gluon::test_x[1]',
+    bad = result(release('1.6.0'), passed=10, failed=['tests.test_gluon::test_x[1]',
                                                       'tests.test_gluon::test_x[2]'])
     dead = [result(release('2.0.0b1'), python, passed=0, facts=Facts('ImportError: none'))
             for python in (OWN, OTHER)]
@@ -363,23 +368,24 @@ def test_table():
     heads = {OWN: f'Python {OWN} (`.runtime/`)', OTHER: f'Python {OTHER}'}
     order = sorted(heads, key=plan.PYTHONS.index)
     assert lines[0] == row(['MXNet', *(heads[each] for each in order), 'kernels', 'what it lacks'])
-    rows = {line.split(' | ')[0][2:]: line.split(' | ')[1:] for line in lines[2:10]}
-    assert rows['1.3.1, not supported'][:3] == [
+    rows = {line.split(' | ')[0][2:]: line.split(' | ')[1:] for line in lines[2:2 + len(RELEASES)]}
+    assert rows['1.6.0'][:3] == [
         '2 of 12 tests fail' if each == OWN else '1200 tests pass' for each in order] + ['no']
     assert rows['1.9.1'] == ['1200 tests pass', '1200 tests pass', 'yes', 'nothing |']
     assert rows['1.5.1'][2:] == ["no", "contrib.arange_like (since 1.6): another; external "
                                  "operators (as of 1.9): MXNet's own serve in place of the "
                                  "kernels |"]
+    assert rows['1.4.1'][-1] == 'contrib.index_array (since 1.5): Python counts |'
     assert rows['2.0.0b1, not supported'] == ['does not import', 'does not import', 'no',
                                               'ImportError: none |']
-    assert lines[10:] == [
+    assert lines[2 + len(RELEASES):] == [
         '', '| Python | NumPy | core | the one file | NumPy with MXNet | Gluon, MXNet 1.9.1 |',
         row(['---'] * 6), row(['2.7', '1.16.6', '', '947 rows pass', '', '']),
         *(row([each, '2.0.2', '3500 tests pass', '', '1.23.5', '1200 tests pass'])
           for each in order),
         row(['3.13', '2.0.2', '3500 tests pass', '', '', ''])]
     page = report.page(record(bad))
-    assert f'On MXNet 1.3.1 and Python {OWN} 2 of 12 tests fail:\n\n' \
+    assert f'On MXNet 1.6.0 and Python {OWN} 2 of 12 tests fail:\n\n' \
         '- `test_gluon::test_x`, 2 times' in page
     assert '- `tests/test_caffe.py` needs Caffe' in page
 
@@ -392,12 +398,12 @@ def test_the_table_of_one_row():
 
 
 def test_a_release_on_a_python_of_its_own(monkeypatch):
-    old = Release('1.0.0', '1.0.0', pythons=('3.6',))
+    old = Release('1.0.1', '1.0.1', pythons=('3.6',))
     monkeypatch.setattr(report, 'RELEASES', (old, *RELEASES))
     lines = report.table(record(result(old, '3.6'))).splitlines()
     assert lines[0].startswith('| MXNet | Python 3.6 | ')
-    assert lines[2].startswith('| 1.0.0 | 1200 tests pass |  |  | no | ')
-    assert lines[3].startswith('| 1.3.1, not supported |  | 1200 tests pass | 1200 tests pass | ')
+    assert lines[2].startswith('| 1.0.1 | 1200 tests pass |  |  | no | ')
+    assert lines[3].startswith('| 1.0.0 |  | 1200 tests pass | 1200 tests pass | ')
 
 
 def pages(folder):
@@ -475,8 +481,8 @@ def test_status_2_for_a_file_that_is_none(content, message, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['--only', '1.6.0', '1.2'], '--only takes 1.3.1, 1.4.1, 1.5.1, 1.6.0, 1.7.0, 1.8.0, 1.9.1, '
-     '2.0.0b1, core, bundle; got 1.2'),
+    (['--only', '1.6.0', '1.2'], '--only takes 1.0.0, 1.1.0, 1.2.1, 1.3.1, 1.4.1, 1.5.1, 1.6.0, '
+     '1.7.0, 1.8.0, 1.9.1, 2.0.0b1, core, bundle; got 1.2'),
     (['--python', '3'], '--python takes 2.7, 3.4, 3.5, 3.6, 3.7, 3.8, 3.9, 3.10, 3.11, 3.12, 3.13; '
      'got 3'),
     (['--only', '1.6.0', 'core', '--python', '3.13'],

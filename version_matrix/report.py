@@ -42,7 +42,8 @@ def _uneven(record: Record) -> List[str]:
         if not each.good or (release and not release.supported):
             continue
         if release:
-            promised = each.python, release.operator, release.amp, release.np
+            promised = (each.python, release.operator, release.amp, release.np,
+                        release.operators)
             alike.setdefault(promised, {})[each.name] = each.tests
         else:
             counts.setdefault(describe(each.name), {})[each.python] = each.tests
@@ -76,7 +77,8 @@ def lacks(facts_of: Sequence[Result]) -> str:
     if errors:
         return errors[0]
     sentences = [sentence for each in seen[:1] for sentence in each.lacks]
-    if any(each.operator for each in seen):
+    # Where Python counts, it has the kernels by itself.
+    if any(each.operator for each in seen) and 'Python counts' not in ''.join(sentences):
         sentences.append("external operators (as of 1.9): MXNet's own serve in place of the "
                          'kernels')
     return '; '.join(sentences) or 'nothing'
