@@ -30,7 +30,7 @@ class DiceCELoss(StagedLoss):
     --------
     >>> import mxnet as mx
     >>> loss = DiceCELoss(include_background=False, label_smoothing=0.1)
-    >>> loss.hybridize(static_alloc=True, static_shape=True)
+    >>> loss.hybridize()
     >>> loss(mx.nd.zeros((2, 3, 4, 4)), mx.nd.zeros((2, 4, 4))).shape
     (2,)
     """

@@ -75,7 +75,7 @@ class SoftDiceLoss(StagedLoss):
     --------
     >>> import mxnet as mx
     >>> loss = SoftDiceLoss(include_background=False)
-    >>> loss.hybridize(static_alloc=True, static_shape=True)
+    >>> loss.hybridize()
     >>> loss(mx.nd.zeros((2, 3, 4, 4)), mx.nd.zeros((2, 4, 4))).shape
     (2,)
     """
