@@ -15,6 +15,7 @@ from tolerances import TOLERANCE
 import gluon_dice
 import soft_dice
 from gluon_dice import DiceCELoss, SoftDiceLoss, compat, framework
+from gluon_dice.parallel import DistributedLoss
 from gluon_dice.stage_one import Custom, choose
 from soft_dice.gradcheck import relative_error
 
@@ -98,6 +99,12 @@ def test_what_is_lacking_is_said():
     (newer,) = compat.lacking(SimpleNamespace(index_array=1))
     assert newer.startswith('contrib.arange_like (since 1.6): contrib.index_array serves')
     assert compat.lacking(SimpleNamespace(index_array=1, arange_like=1)) == []
+
+
+def test_several_machines_need_a_newer_release(monkeypatch):
+    monkeypatch.setattr(compat, 'RELEASE', (1, 4))
+    with pytest.raises(RuntimeError, match='^DistributedLoss needs MXNet 1.5 or newer, .*; this is '):
+        DistributedLoss(SoftDiceLoss(), mx.kv.create('local'))
 
 
 def test_mxnet_2_is_refused():

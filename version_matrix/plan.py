@@ -176,7 +176,7 @@ def arguments(job: Job) -> List[str]:
     chosen = f'({" or ".join(words)}) and not caffe'
     if not job.release.operators:
         chosen += (' and not test_gluon_native and not only_operators and not numpy_without_bool '
-                   'and not long_run')
+                   'and not long_run and not test_distributed')
     elif not job.release.operator:
         chosen += ' and not native and not kernels and not long_run'  # ids, or files
     if not job.release.np:

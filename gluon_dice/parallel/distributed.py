@@ -8,6 +8,7 @@ from mxnet import gluon
 
 from soft_dice.plan import Plan, resolve
 
+from .. import compat
 from ..base import StagedLoss
 from ..compat import takes_np
 from ..stage_two import number_of_sums
@@ -57,7 +58,7 @@ class DistributedLoss(gluon.Block):
         none; what the loss raises.
     RuntimeError : a worker has not called within ``timeout``: the message says which, as far as can
         be found out, and the process has to end (it does so with status 1).  The workers' losses
-        differ.  The servers do not add up.
+        differ.  The servers do not add up.  MXNet is older than 1.5.
 
     With ``batch_dice`` the sums over pixels of each worker's share travel, 3 C + 1 numbers, with a
     cross-entropy 3 C + 3; else 1, as no sample needs another.  A number is 12 bytes, as the servers
@@ -80,6 +81,9 @@ class DistributedLoss(gluon.Block):
 
     def __init__(self, loss: StagedLoss, kvstore: Any, timeout: float = 60.0, **block: Any) -> None:
         super().__init__(**block)
+        if compat.RELEASE < (1, 5):
+            raise RuntimeError('DistributedLoss needs MXNet 1.5 or newer, as older ones add up in '
+                               f'other ways; this is {mx.__version__}')
         self.timeout = checked_timeout(timeout)
         with self.name_scope():
             self.local = DataParallelLoss(loss)
