@@ -103,7 +103,7 @@ def test_what_is_lacking_is_said():
 
 def test_several_machines_need_a_newer_release(monkeypatch):
     monkeypatch.setattr(compat, 'RELEASE', (1, 4))
-    with pytest.raises(RuntimeError, match='^DistributedLoss needs MXNet 1.5 or newer, .*; this is '):
+    with pytest.raises(RuntimeError, match='^DistributedLoss needs MXNet 1.5 or newer, .*; this'):
         DistributedLoss(SoftDiceLoss(), mx.kv.create('local'))
 
 
