@@ -100,6 +100,7 @@ DEFECTS = {
     'NoSmooth': {'empty': 'not finite'},
     'FirstSampleOnly': {'batch': 'sample ignored'}, 'NeedsABatch': {'batch': 'N=1 fails'},
     'SmallClassDropped': {'classes': 'class dropped'},
+    'SmallClassUntrained': {'classes': 'class dropped'},
     'Broadcasts': {'shapes': 'broadcast'}, 'FlatImages': {'shapes': 'fails on 3-D'},
     'LegacyAccessors': {'shapes': 'dies'}, 'AbortsAtAWrongLabel': {'shapes': 'dies'},
     'HangsAtAWrongLabel': {'shapes': 'dies'}}

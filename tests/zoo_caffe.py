@@ -360,6 +360,13 @@ class SmallClassDropped(Linear):
         return super().gradient(p, g) * self.enough(g)
 
 
+class SmallClassUntrained(Linear):
+    """A class of less than 5 pixels gets no gradient; the loss is right."""
+
+    def gradient(self, p, g):
+        return super().gradient(p, g) * (sums(g) >= 5)
+
+
 # In shapes.
 
 class Broadcasts(Linear):

@@ -197,6 +197,10 @@ class DiceOp(mx.operator.CustomOp):
             gradient = -(2 * g * (p + g + 1) - (2 * p * g + 1)) / (p + g + 1) ** 2 / 72
         if self.defect == 'a hundredth too large':
             gradient = 1.01 * gradient
+        if self.defect == 'leaves out small classes':
+            size = g.sum(axis=(0, 1), exclude=True)
+            enough = (size >= 5).reshape(p.shape[:2] + (1,) * (p.ndim - 2))
+            gradient = mx.nd.broadcast_mul(gradient, enough)
         if self.defect == 'uphill':
             gradient = -gradient
         if self.defect == 'ignores its head':
@@ -467,6 +471,7 @@ WRONG = {
     **{defect: Animal(by_hand(defect), verdicts, PROBABILITIES) for defect, verdicts in {
         'per-pixel denominators': {'gradient': 'wrong', 'relative_error': 'wrong'},
         'a hundredth too large': {'gradient': 'wrong', 'relative_error': 'wrong'},
+        'leaves out small classes': {'classes': 'class dropped'},
         'uphill': {'gradient': 'wrong', 'relative_error': 'wrong', 'direction': 'uphill'},
         'ignores its head': {'head_gradient': 'ignored'},
         'one head for all': {'head_gradient': 'wrong per sample'},

@@ -426,6 +426,49 @@ class SmallClassDropped(Dice):
         return super().each_backward(pred, label) * spread(self.large(pred, label), pred)
 
 
+class SmallClassUntrained(Animal):
+    """The forward is right; the backward has nothing for a class of fewer than 10 pixels."""
+
+    few = 10
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        out *= spread(pixels(one_hot(pred, label)) >= self.few, pred)
+
+
+class OnePixelUntrained(SmallClassUntrained):
+    """The backward has nothing for a class of a single pixel."""
+
+    few = 2
+
+
+class SmallTermUntrained(Animal):
+    """The backward leaves the term of a class of fewer than 10 pixels out, before the softmax: its
+    channel has the gradient of the others' terms."""
+
+    def backward(self, pred, label, upstream, out):
+        p = np.exp(self.log_softmax(pred))
+        terms = Dice.each_backward(Dice(), p, label)
+        terms *= spread(pixels(one_hot(p, label)) >= 10, p)
+        out[...] = upstream * p * (terms - (p * terms).sum(axis=1, keepdims=True))
+
+    def forward(self, pred, label):
+        return Dice().forward(np.exp(self.log_softmax(pred)), label)
+
+    def log_softmax(self, pred):
+        return CrossEntropy().log_softmax(pred)
+
+
+class RarePixelsDoubled(Animal):
+    """The backward weights pixels of a class of fewer than 10 twice, the forward does not."""
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        g = one_hot(pred, label)
+        rare = (g * spread(pixels(g) < 10, pred)).any(axis=1, keepdims=True)
+        out *= 1 + rare
+
+
 class LastClassDropped(Dice):
     """The last channel is in no sum: range(1, C - 1)."""
 
@@ -600,6 +643,15 @@ BROKEN = {
     'a batch of one dies': (lambda dtype: DiesAlone(Dice(), dtype), {'batch': 'dies'}),
     'small class dropped': (lambda dtype: Animal(SmallClassDropped(), dtype),
                             {'classes': 'class dropped'}),
+    'small class untrained': (lambda dtype: SmallClassUntrained(Dice(), dtype),
+                              {'classes': 'class dropped'}),
+    'small class untrained, logits': (lambda dtype: SmallClassUntrained(SoftDice(), dtype),
+                                      {'classes': 'class dropped'}),
+    'small term untrained': (lambda dtype: SmallTermUntrained(CrossEntropy(), dtype),
+                             {'classes': 'class dropped'}),
+    'one pixel untrained': (lambda dtype: OnePixelUntrained(Dice(exponent=2), dtype),
+                            {'classes': 'class dropped'}),
+    'rare pixels doubled': (lambda dtype: RarePixelsDoubled(Dice(), dtype), {'classes': 'wrong'}),
     'last class dropped': (lambda dtype: Animal(LastClassDropped(), dtype),
                            {'classes': 'class dropped'}),
     'label broadcast': (lambda dtype: BroadcastLabel(Dice(), dtype), {'shapes': 'broadcast'}),

@@ -1,16 +1,23 @@
 """Every finding that needs no framework, and the picture's evidence."""
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from . import behaviour, gradient
+from .batch import batch
+from .classes import classes
+from .empty import empty
 from .findings import Finding, Findings, said
+from .gradient import direction, gradient, upstream
 from .numeric import element_by_element, quantum
+from .shapes import shapes
 from .subject import Died, Example, Refused, Subject
 from .trial import CannotResize, Trial, begin, label_classes, label_of, resized
 
 KEYS = ('gradient', 'relative_error', 'direction', 'loss_weight', 'empty', 'batch', 'classes',
         'shapes')
+Look = Callable[[Trial, Findings], Finding]  # of what was found before
+LOOKS: Dict[str, Look] = {'direction': direction, 'loss_weight': upstream, 'empty': empty,
+                          'batch': batch, 'classes': classes, 'shapes': shapes}
 PICTURE = 4096  # elements of a sample that are differenced one by one
 
 
@@ -53,11 +60,8 @@ def check(subject: Subject, example: Example, seed: int = 0) -> Findings:
                                                   'input.')
         return {key: problem if key == 'gradient' else nothing for key in KEYS}
     findings = _gradient(trial)
-    constant = findings['gradient'].verdict == 'zero-forward'
-    findings['direction'] = _guarded(lambda: gradient.direction(trial, constant))
-    findings['loss_weight'] = _guarded(lambda: gradient.upstream(trial))
-    for name in KEYS[4:]:
-        findings[name] = _guarded(lambda: getattr(behaviour, name)(trial))
+    for key, look in LOOKS.items():
+        findings[key] = _guarded(look, trial, findings)
     return findings
 
 
@@ -124,7 +128,7 @@ def _unusable(trial: Trial) -> Optional[Finding]:
 
 def _gradient(trial: Trial) -> Findings:
     try:
-        return gradient.gradient(trial)
+        return gradient(trial)
     except (Refused, Died) as error:
         return {'gradient': Finding(
                     'error', None, 'The loss works on an input and not on one a little beside it: '
@@ -132,10 +136,10 @@ def _gradient(trial: Trial) -> Findings:
                 'relative_error': Finding('not applicable', None, 'It could not be measured.')}
 
 
-def _guarded(look: Callable[[], Finding]) -> Finding:
-    """What a check finds, where the loss raises or dies under it too."""
+def _guarded(look: Look, trial: Trial, findings: Findings) -> Finding:
+    """What a look finds, where the loss raises or dies under it too."""
     try:
-        return look()
+        return look(trial, findings)
     except CannotResize as error:
         return Finding('not applicable', None, f'No input of another shape can be made: {error}.')
     except Refused as error:

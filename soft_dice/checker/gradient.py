@@ -4,64 +4,12 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from . import numeric
+from .comparison import Comparison, compare
 from .findings import Finding, Findings
 from .trial import Trial, begin
 
-# How far, relative to its size, a gradient may be from the numeric one, whatever the error bar:
-# losses that compute in float64 may still keep parts of their gradient in float32.
-TOLERANCE = {'float32': 1e-3, 'float64': 1e-5}
-BARS = 4.0  # a gap of so many error bars is a fact
 SHARP = 0.01  # with larger error bars another input is tried
 BLURRED = 0.25  # with larger error bars nothing can be said
-
-
-class Comparison(NamedTuple):
-    """The gradient beside the numeric one, each element weighted by its room.
-
-    error : relative norm of the difference, with its error ``bar``.
-    times : how many times too large the gradient is along itself; NaN where it is 0.
-    cosine : of the angle between the two.
-    wrong : the difference exceeds tolerance and error bar.
-    step, noise : what they were measured with.
-    """
-
-    error: float
-    bar: float
-    times: float
-    cosine: float
-    wrong: bool
-    step: float
-    noise: float
-
-
-def compare(trial: Trial, lines: int = 16) -> Comparison:
-    """The numeric gradient, seen through a few lines.
-
-    One line follows the gradient a itself and gives its scale s, numeric = s a + rest, to high
-    accuracy.  The random ones give the size of the rest: ||rest||^2 = E (rest . line)^2.
-    """
-    if not np.isfinite(trial.gradient).all():
-        return Comparison(np.inf, 0.0, np.nan, np.nan, True, 0.0, 0.0)
-    a, random = trial.gradient_near, trial.lines(lines)
-    noise = trial.near.noise(random[:5])
-    size = float(np.linalg.norm(a))
-    scale, scale_bar = 0.0, 0.0
-    if size:
-        peak = np.abs(a).max()
-        itself = trial.near.derivatives((a / peak)[None], noise)
-        scale, scale_bar = itself.value[0] * peak / size ** 2, itself.bar * peak / size ** 2
-    across = trial.near.derivatives(random, noise)
-    rest = numeric.rms(across.value - scale * numeric.along(a, random))
-    numeric_size = np.hypot(scale * size, rest)
-    largest = max(size, numeric_size) or 1.0
-    off, off_bar = abs(1 - scale) * size, scale_bar * size
-    tolerance = TOLERANCE[trial.subject.dtype] * largest
-    wrong = (off > max(tolerance, BARS * off_bar) or rest > max(tolerance, BARS * across.bar))
-    return Comparison(float(np.hypot(off, rest) / largest),
-                      float(np.hypot(off_bar, across.bar) / largest),
-                      1 / scale if size and scale else float('nan'),
-                      float(scale * size / numeric_size) if size and numeric_size else 0.0,
-                      bool(wrong), across.step, noise)
 
 
 def gradient(trial: Trial) -> Findings:
@@ -166,11 +114,9 @@ def _wrong(trial: Trial, found: Comparison, measured: Dict[str, Any]) -> str:
             f'{measured["numeric"]:.4g}.')
 
 
-def direction(trial: Trial, constant: bool) -> Finding:
-    """Does a step along minus the gradient lower the loss, and does a better prediction?
-
-    constant : the forward is piecewise constant: small steps say nothing of it.
-    """
+def direction(trial: Trial, findings: Findings) -> Finding:
+    """Does a step along minus the gradient lower the loss, and does a better prediction?"""
+    constant = findings['gradient'].verdict == 'zero-forward'  # small steps say nothing of it
     rise = _rise_towards_label(trial)
     value: Dict[str, Any] = {'towards_label': rise}
     if min(rise) > 0:
@@ -223,7 +169,7 @@ def _change_downhill(trial: Trial, constant: bool) -> float:
     return change
 
 
-def upstream(trial: Trial) -> Finding:
+def upstream(trial: Trial, findings: Findings) -> Finding:
     """The finding 'loss_weight': the gradient must be proportional to what comes from above."""
     if not trial.usable:
         return Finding('not applicable', None, 'There is no gradient that could be scaled.')

@@ -83,6 +83,10 @@ class Example:
         """The channels of pred; 1 where it has no class axis."""
         return self.pred[1] if len(self.pred) > 1 else 1
 
+    def channel(self, c: int) -> int:
+        """The channel of pred that is for class c of the label."""
+        return c if self.classes > 1 else 0
+
     def arrays(self, seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:
         """A random prediction and label, float64."""
         rng = np.random.RandomState(seed)

@@ -8,6 +8,9 @@ from .numeric import Point
 from .subject import Evaluation, Example, Shape, Subject
 
 
+NEGLIGIBLE = 1e-6  # a gradient or effect smaller than this, relative to its neighbours, is none
+
+
 class CannotResize(ValueError):
     """The label's shape does not say how it would follow the prediction's."""
 
