@@ -70,10 +70,10 @@ OURS = [('0', {}, INDEX), ('1', {}, INDEX), ('1', {'batch_dice': True, 'weight':
 
 
 def all_cases():
-    # Twenty seeds spread over the right losses; ZOO_SEEDS=20 gives all of them to each.
+    # A seed for each right loss, another for each; ZOO_SEEDS=20 gives 20 to each.
     each = int(os.environ.get('ZOO_SEEDS', 0))
     for number, (name, animal) in enumerate(zoo.RIGHT.items()):
-        for seed in range(each) if each else range(number, 20, len(zoo.RIGHT)):
+        for seed in range(each) if each else [number]:
             yield f'right: {name}, {seed}', Case(animal.loss, {}, {**animal.takes, 'seed': seed})
     for name, animal in zoo.WRONG.items():
         limit = 3.0 if name.startswith('hangs') else HANG

@@ -29,12 +29,14 @@ def _judge(trial: Trial) -> Tuple[Finding, Optional[Comparison]]:
     if unwritten == trial.pred.size and not trial.gradient.any():
         return Finding('none', {'unwritten': 1.0},
                        'The backward writes no gradient: nothing would be trained.'), None
-    if trial.near.piecewise_constant(trial.lines(3, seed=1)):
+    origin = trial
+    trial, found = _sharpest(trial)
+    proved = not found.wrong and found.bar < SHARP and trial.gradient.any()
+    if not proved and origin.near.piecewise_constant(origin.lines(3, seed=1)):
         return Finding('zero-forward', {'slope': 0.0},
                        'The loss does not follow small changes of the prediction: it stands still, '
                        'then jumps, as with an argmax or a threshold. It has no gradient, and what '
                        'the backward gives belongs to another function.'), None
-    trial, found = _sharpest(trial)
     if found.bar > BLURRED and not found.wrong:
         return Finding('error', {'error_bar': found.bar, 'noise': found.noise},
                        f'The loss is too noisy to be judged: its rounding errors of '
