@@ -178,6 +178,13 @@ def test_pixels_at_which_a_class_is_dropped():
     assert finding_of('last class dropped', 'classes').value == {'without_gradient': [2]}
 
 
+def test_classes_that_never_count_are_named():
+    finding = finding_of('two classes of five', 'classes')
+    assert finding.message.startswith('The classes 3, 4 do not count: ')
+    assert max(finding.value['effect_by_pixels']['3'].values()) < 1e-12
+    assert 'Class 18 does not count' in finding_of('class 18 of 21', 'classes').message
+
+
 def test_exponent_of_pixels():
     """A class's share is as n^0 where classes are separate, and as n^1 where pixels are counted."""
     separate, pooled = (check(Animal(RIGHT[name]), RIGHT[name].example)['classes'].value['exponent']

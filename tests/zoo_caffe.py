@@ -1,7 +1,7 @@
 """Caffe Python layers for the checker to judge: right ones, and others with one defect each.
 
-All take probabilities (N, C, ...) and class numbers (N, 1, ...).  A layer is a loss and its
-gradient in NumPy, side by side; ``Layer`` does what Caffe wants of a good one, and a defective
+All take probabilities (N, C, ...), or what ``given`` says, and class numbers (N, 1, ...).  A layer
+is a loss and its gradient in NumPy, side by side; ``Layer`` does what Caffe wants of a good one, and a defective
 layer overrides what it does wrong.
 """
 import os
@@ -15,6 +15,8 @@ SMOOTH = 1e-3
 
 class Layer(caffe.Layer):
     """loss(p, g) and gradient(p, g) for p (N, C, P) and one-hot g of p's shape."""
+
+    given = 'softmax'
 
     def setup(self, bottom, top):
         if len(bottom) != 2:
@@ -358,6 +360,24 @@ class SmallClassDropped(Linear):
 
     def gradient(self, p, g):
         return super().gradient(p, g) * self.enough(g)
+
+
+class TwoOfFour(Linear):
+    """Of logits; the Dice of the classes 1 and 2 alone."""
+
+    given = 'raw'
+
+    def activated(self, x):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    def loss(self, x, g):
+        return super().loss(self.activated(x)[:, 1:3], g[:, 1:3])
+
+    def gradient(self, x, g):
+        p, inner = self.activated(x), np.zeros(x.shape)
+        inner[:, 1:3] = super().gradient(p[:, 1:3], g[:, 1:3])
+        return p * (inner - (p * inner).sum(axis=1, keepdims=True))
 
 
 class SmallClassUntrained(Linear):

@@ -395,6 +395,13 @@ class ClassDropped(OnProbabilities):
         return F.slice_axis(super().score(F, p, g), axis=1, begin=0, end=-1)
 
 
+class TwoOfFour(Dice):
+    """The classes 1 and 2 alone."""
+
+    def score(self, F, p, g):
+        return F.slice_axis(super().score(F, p, g), axis=1, begin=1, end=3)
+
+
 class SmallClassDropped(Dice):
     """Classes of fewer than 5 pixels are taken for noise."""
 
@@ -463,6 +470,7 @@ WRONG = {
     'scalar': Animal(Scalar, {'batch': 'not (N,)'}),
     'broadcasts': Animal(Broadcasts, {'shapes': 'broadcast'}),
     'class dropped': Animal(ClassDropped, {'classes': 'class dropped'}, PROBABILITIES),
+    'two classes of four': Animal(TwoOfFour, {'classes': 'class dropped'}),
     'small class dropped': Animal(SmallClassDropped, {'classes': 'class dropped'}),
     'fails on one': Animal(FailsOnOne, {'batch': 'N=1 fails'}),
     'first sample only': Animal(FirstSampleOnly, {'batch': 'sample ignored'}),

@@ -12,6 +12,8 @@ from soft_dice.checker.subject import Died, Evaluation, Example, Refused, Subjec
 EPS = 1e-5
 INDEX = Example((2, 3, 8, 8), (2, 1, 8, 8), input='softmax')
 RAW = Example((2, 3, 8, 8), (2, 8, 8), input='raw')
+FIVE = RAW.replace(pred=(2, 5, 8, 8))
+MANY = Example((2, 21, 12, 12), (2, 12, 12))
 ONEHOT = Example((2, 3, 8, 8), (2, 3, 8, 8), input='softmax', label_kind='onehot')
 SIGNED = Example((2, 1, 8, 8), (2, 1, 8, 8), input='raw', label_kind='binary')
 BINARY = Example((2, 1, 8, 8), (2, 1, 8, 8), input='sigmoid', label_kind='binary')
@@ -110,10 +112,8 @@ class BatchDice(Dice):
 class SoftDice(Loss):
     """soft_dice itself, on logits."""
 
-    example = RAW
-
-    def __init__(self, **options):
-        self.options = DiceOptions(**options)
+    def __init__(self, example=RAW, **options):
+        self.options, self.example = DiceOptions(**options), example
 
     def forward(self, pred, label):
         try:
@@ -652,6 +652,12 @@ BROKEN = {
     'one pixel untrained': (lambda dtype: OnePixelUntrained(Dice(exponent=2), dtype),
                             {'classes': 'class dropped'}),
     'rare pixels doubled': (lambda dtype: RarePixelsDoubled(Dice(), dtype), {'classes': 'wrong'}),
+    'two classes of five': (lambda dtype: Animal(SoftDice(FIVE, classes=[1, 2]), dtype),
+                            {'classes': 'class dropped'}),
+    'one weight is 0': (lambda dtype: Animal(SoftDice(FIVE, class_weights=[1, 1, 0, 1, 1]), dtype),
+                        {'classes': 'class dropped'}),
+    'class 18 of 21': (lambda dtype: Animal(SoftDice(
+        MANY, classes=[c for c in range(21) if c != 18]), dtype), {'classes': 'class dropped'}),
     'last class dropped': (lambda dtype: Animal(LastClassDropped(), dtype),
                            {'classes': 'class dropped'}),
     'label broadcast': (lambda dtype: BroadcastLabel(Dice(), dtype), {'shapes': 'broadcast'}),

@@ -29,7 +29,9 @@ def classes(trial: Trial, findings: Findings) -> Finding:
     value: Dict[str, Any] = {'effect_by_pixels': {str(c): each for c, each in effects.items()}}
     if not any(max(each.values()) > _rounding(trial) for each in effects.values()):
         return Finding('not applicable', value, 'The loss does not follow the prediction.')
-    dropped = _never_counts(trial, effects) or _dropped_when_small(trial, effects)
+    own = _own_costs(trial, example)
+    value['own_cost'] = {str(c): cost for c, cost in own.items()}
+    dropped = _never_counts(trial, effects, own) or _dropped_when_small(trial, effects)
     if dropped:
         return Finding('class dropped', value, dropped)
     if findings['gradient'].verdict == 'correct':  # a wrong one is wrong here too
@@ -76,8 +78,9 @@ def _silent_and_absent(trial: Trial) -> Tuple[Set[int], Set[int]]:
 def _roomy(example: Example) -> Example:
     """The example with pixels enough for classes of 1, of 9 and of more."""
     space = example.pred[2:]
-    if np.prod(space) < 64:
-        space = (8,) * len(space) if len(space) > 1 else (64,)
+    enough = max(64, 4 * label_classes(example))
+    if np.prod(space) < enough:
+        space = (int(np.ceil(enough ** 0.5)),) * 2 + space[2:] if len(space) > 1 else (enough,)
     return resized(example, example.pred[0], space)
 
 
@@ -138,16 +141,48 @@ def _label(example: Example, index: np.ndarray) -> np.ndarray:
                                              example.pred[:1] + example.pred[2:]))
 
 
-def _never_counts(trial: Trial, effects: Dict[int, Dict[str, float]]) -> str:
-    """A sentence on a class whose mistakes cost nothing, however many pixels it has."""
-    most = {c: max(each.values()) for c, each in effects.items()}
-    least = max(NEGLIGIBLE * max(most.values()), _rounding(trial))
-    never = [c for c, cost in most.items() if cost <= least]
+def _own_costs(trial: Trial, example: Example) -> Dict[int, float]:
+    """What mistakes cost in each class's own part of the loss: missed, and found where it is not.
+
+    To take class i for class j costs A_i + B_j, where the loss is a sum of a part for each class;
+    A_c + B_c comes from the six mistakes among c and two more classes.
+    """
+    labels = label_classes(example)
+    if labels < 3:
+        return {}
+    truth = np.sort(np.resize(np.arange(labels), int(np.prod(example.pred[2:]))))
+    label = _label(example, truth)
+    mistakes = len(truth) // labels // 2
+    perfect = trial.subject.total(example.towards(label, SURE), label)
+    costs: Dict[Tuple[int, int], float] = {}
+
+    def both_ways(i: int, j: int) -> float:
+        for true, taken_for in ((i, j), (j, i)):
+            if (true, taken_for) not in costs:
+                mistaken = truth.copy()
+                mistaken[np.flatnonzero(truth == true)[:mistakes]] = taken_for
+                costs[true, taken_for] = trial.subject.total(
+                    example.towards(_label(example, mistaken), SURE), label) - perfect
+        return costs[i, j] + costs[j, i]
+
+    others = {c: 2 if c == 1 else 1 for c in range(1, labels)}
+    return {c: (both_ways(c, 0) + both_ways(c, other) - both_ways(0, other)) / 2
+            for c, other in others.items()}
+
+
+def _never_counts(trial: Trial, effects: Dict[int, Dict[str, float]], own: Dict[int, float]
+                  ) -> str:
+    """A sentence on classes whose mistakes cost nothing, however many pixels they have."""
+    never: Set[int] = set()
+    for costs in ({c: max(each.values()) for c, each in effects.items()}, own):
+        least = max([NEGLIGIBLE * abs(cost) for cost in costs.values()] + [_rounding(trial)])
+        never |= {c for c, cost in costs.items() if abs(cost) <= least}
     if not never:
         return ''
-    named = (f'Class {never[0]} does not count' if len(never) == 1 else
-             f'The classes {", ".join(map(str, never))} do not count')
-    return named + ': right or wrong there makes no difference to the loss, at any size.'
+    named = ', '.join(map(str, sorted(never)))
+    return (f'Class {named} does not count' if len(never) == 1 else
+            f'The classes {named} do not count'
+            ) + ': right or wrong there makes no difference, at any size.'
 
 
 def _dropped_when_small(trial: Trial, effects: Dict[int, Dict[str, float]]) -> str:
