@@ -69,7 +69,8 @@ def test_no_false_alarm(layer_class, right):
 @pytest.mark.parametrize('layer_class, batch, classes', [
     (zoo_caffe.Linear, 'separate', 'separate'), (zoo_caffe.Squared, 'separate', 'separate'),
     (zoo_caffe.PooledClasses, 'separate', 'pooled'),
-    (zoo_caffe.PooledBatch, 'pooled', 'separate'), (zoo_caffe.CrossEntropy, 'separate', 'pooled'),
+    (zoo_caffe.PooledBatch, 'pooled', 'separate'), (zoo_caffe.PooledAll, 'pooled', 'pooled'),
+    (zoo_caffe.CrossEntropy, 'separate', 'pooled'),
     (zoo_caffe.Euclidean, 'separate', 'pooled')])
 def test_what_is_pooled(layer_class, batch, classes, right):
     for each in right[layer_class][0]:
@@ -100,6 +101,7 @@ DEFECTS = {
     'LabelGradientInstead': {'force_backward': 'wrong'},
     'NoSmooth': {'empty': 'not finite'},
     'FirstSampleOnly': {'batch': 'sample ignored'}, 'NeedsABatch': {'batch': 'N=1 fails'},
+    'FirstRowAlone': {'batch': 'N=1 fails'},
     'SmallClassDropped': {'classes': 'class dropped'},
     'TwoOfFour': {'classes': 'class dropped'},
     'SmallClassUntrained': {'classes': 'class dropped'},

@@ -122,7 +122,7 @@ def test_what_is_said_of_gluon_s_own_is_true():
 # ---- findings ----
 
 def test_keys_are_those_of_the_issue():
-    findings = judged('right: function of arrays, 14')
+    findings = judged('right: function of arrays, 15')
     assert list(findings) == list(CAFFE_KEYS) + ['hybridize', 'weight', 'head_gradient']
     assert {findings[key].verdict for key in ('loss_weight', 'force_backward', 'hybridize',
                                               'weight')} == {'not applicable'}
@@ -130,7 +130,7 @@ def test_keys_are_those_of_the_issue():
 
 
 def test_values_are_the_numbers_behind_the_verdicts():
-    findings = judged('right: cross-entropy, 4')
+    findings = judged('right: cross-entropy, 5')
     assert findings['batch'].value['output_shape'] == [2]
     assert findings['weight'].value['loss'] == pytest.approx(3)
     assert findings['weight'].value['gradient'] == pytest.approx(3)

@@ -22,8 +22,8 @@ from soft_dice.gradcheck import assert_loss, check_loss
 
 DTYPES = ['float32', 'float64']
 # What a right loss does with batch and classes, where that is not 'separate'.
-POOLED_BATCH = {'batch Dice', 'soft_dice batch'}
-POOLED_CLASSES = {'pooled Dice', 'soft_dice pooled', 'cross-entropy',
+POOLED_BATCH = {'batch Dice', 'soft_dice batch', 'pooled batch and classes'}
+POOLED_CLASSES = {'pooled Dice', 'pooled batch and classes', 'soft_dice pooled', 'cross-entropy',
                   'cross-entropy of probabilities', 'Euclidean', 'Euclidean of raw numbers',
                   'absolute', 'hinge'}
 
@@ -195,6 +195,23 @@ def test_exponent_of_pixels():
 def test_gradient_norms_of_samples():
     norms = finding_of('only sample 0', 'batch').value['gradient_norms']
     assert norms[0] > 0 and norms[1] == 0
+
+
+def test_samples_of_which_rounding_hides_whether_they_are_pooled():
+    class Rounded(Animal):
+        def forward(self, pred, label):
+            return np.round(super().forward(pred, label), 3)
+
+    finding = check(Rounded(RIGHT['pooled batch and classes']), zoo.ONEHOT)['batch']
+    assert finding.verdict == 'undecided' and finding.good
+    assert finding.value['dependence'] > 0.01  # of the gradient, which is not rounded
+    assert 'rounding errors of the loss hide' in finding.message
+
+
+def test_how_one_sample_differs_from_the_same_twice():
+    finding = finding_of('rows of one are samples', 'batch')
+    assert finding.value['alone_error'] > 0.01 and 'the same sample twice' in finding.message
+    assert finding_of('small class dropped', 'batch').value['alone_error'] < 1e-12
 
 
 # Of other kinds and shapes ------------------------------------------------------------------------

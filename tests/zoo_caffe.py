@@ -1,8 +1,8 @@
 """Caffe Python layers for the checker to judge: right ones, and others with one defect each.
 
 All take probabilities (N, C, ...), or what ``given`` says, and class numbers (N, 1, ...).  A layer
-is a loss and its gradient in NumPy, side by side; ``Layer`` does what Caffe wants of a good one, and a defective
-layer overrides what it does wrong.
+is a loss and its gradient in NumPy, side by side; ``Layer`` does what Caffe wants of a good one,
+and a defective layer overrides what it does wrong.
 """
 import os
 import time
@@ -104,6 +104,17 @@ class PooledBatch(Layer):
         return -(2 * g / below - top / below ** 2) / p.shape[1]
 
 
+class PooledAll(Layer):
+    """One Dice of all; of probabilities the denominator is constant."""
+
+    def loss(self, p, g):
+        return 1 - 2 * np.sum(p * g) / np.sum(p + g)
+
+    def gradient(self, p, g):
+        both, all_of_it = np.sum(p * g), np.sum(p + g)
+        return -(2 * g / all_of_it - 2 * both / all_of_it ** 2)
+
+
 class CrossEntropy(Layer):
 
     def loss(self, p, g):
@@ -162,8 +173,8 @@ class BlobsOnly(Linear):
         super().reshape(bottom, top)
 
 
-RIGHT = [Linear, Squared, PooledClasses, PooledBatch, CrossEntropy, Euclidean, Relu, Max, Float32,
-         BlobsOnly]
+RIGHT = [Linear, Squared, PooledClasses, PooledBatch, PooledAll, CrossEntropy, Euclidean, Relu, Max,
+         Float32, BlobsOnly]
 
 
 # One defect each: in the gradient.
@@ -344,6 +355,20 @@ class NeedsABatch(Linear):
         p, g = super().arrays(bottom)
         n, c, pixels = np.squeeze(p).shape
         return p, g
+
+
+class FirstRowAlone(Linear):
+    """Of a batch of one it reads the first 8 pixels alone."""
+
+    def loss(self, p, g):
+        return super().loss(p[:, :, :8], g[:, :, :8]) if len(p) == 1 else super().loss(p, g)
+
+    def gradient(self, p, g):
+        if len(p) > 1:
+            return super().gradient(p, g)
+        gradient = np.zeros(p.shape)
+        gradient[:, :, :8] = super().gradient(p[:, :, :8], g[:, :, :8])
+        return gradient
 
 
 # In the classes.

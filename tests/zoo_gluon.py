@@ -82,6 +82,16 @@ class BatchDice(Dice):
         return self.weighted(F.broadcast_add(loss, F.zeros_like(F.sum(total(F, p), axis=1))))
 
 
+class PooledAll(Dice):
+    """One Dice of all; of probabilities the denominator is constant."""
+
+    def hybrid_forward(self, F, pred, label):
+        both, either = (F.sum(x, keepdims=True)
+                        for x in (F.elemwise_mul(pred, label), F.elemwise_add(pred, label)))
+        loss = F.reshape(1 - 2 * both / either, shape=(1,))
+        return self.weighted(F.broadcast_add(loss, F.zeros_like(F.sum(total(F, pred), axis=1))))
+
+
 class CrossEntropy(Dice):
     """With a sample_weight too."""
 
@@ -418,6 +428,15 @@ class FailsOnOne(PlainBlock):
         return mx.nd.squeeze(loss.reshape((-1, 1, 1))).slice_axis(axis=0, begin=0, end=2).reshape(2)
 
 
+class FirstRowOfOne(PlainBlock):
+    """Of a batch of one it reads the first row alone."""
+
+    def forward(self, pred, label):
+        if len(pred) == 1:
+            pred, label = (x.slice_axis(axis=2, begin=0, end=1) for x in (pred, label))
+        return super().forward(pred, label)
+
+
 class FirstSampleOnly(PlainBlock):
     """[0] left in from debugging."""
 
@@ -439,6 +458,7 @@ RIGHT = {
     'squared': Animal(Squared, {}),
     'pooled': Animal(Pooled, {}),
     'batch': Animal(BatchDice, {}),
+    'pooled batch and classes': Animal(PooledAll, {}, PROBABILITIES),
     'cross-entropy': Animal(CrossEntropy, {}),
     'euclidean': Animal(Euclidean, {}),
     'margin': Animal(Margin, {}),
@@ -473,6 +493,7 @@ WRONG = {
     'two classes of four': Animal(TwoOfFour, {'classes': 'class dropped'}),
     'small class dropped': Animal(SmallClassDropped, {'classes': 'class dropped'}),
     'fails on one': Animal(FailsOnOne, {'batch': 'N=1 fails'}),
+    'first row of one': Animal(FirstRowOfOne, {'batch': 'N=1 fails'}),
     'first sample only': Animal(FirstSampleOnly, {'batch': 'sample ignored'}),
     'images only': Animal(ImagesOnly, {'shapes': 'fails on 3-D'}),
     'autograd.Function': Animal(WrongFunction, {'gradient': 'wrong', 'relative_error': 'wrong'}),

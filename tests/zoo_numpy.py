@@ -109,6 +109,24 @@ class BatchDice(Dice):
         return super().forward(pred, label).sum()
 
 
+class PooledAllDice(BatchDice):
+    """Samples and classes in one sum, without smoothing: of probabilities that add up to 1 the
+    denominator is constant, and only the gradient shows that samples are pooled."""
+
+    def __init__(self, example=ONEHOT):
+        super().__init__(eps=0.0, example=example)
+
+    def target(self, pred, label):
+        return same(pred, label)
+
+    def sums(self, pred, label):
+        g, top, bottom = super().sums(pred, label)
+        return g, top.sum(axis=1, keepdims=True), bottom.sum(axis=1, keepdims=True)
+
+    def each_backward(self, pred, label):
+        return super().each_backward(pred, label) * pred.dtype.type(pred.shape[1])
+
+
 class SoftDice(Loss):
     """soft_dice itself, on logits."""
 
@@ -240,6 +258,7 @@ RIGHT = {
     'squared Dice, mean': Dice(exponent=2, mean=True),
     'pooled Dice': PooledDice(),
     'batch Dice': BatchDice(),
+    'pooled batch and classes': PooledAllDice(),
     'soft_dice': SoftDice(),
     'soft_dice pooled': SoftDice(pool_classes=True),
     'soft_dice batch': SoftDice(batch_dice=True),
@@ -410,6 +429,45 @@ class SingleSampleCrash(Animal):
                 else super().forward(pred, label)
         except (ValueError, IndexError) as error:
             raise Refused(str(error))
+
+
+class FirstRowAlone(Animal):
+    """Of a batch of one the first row alone is read, as after a squeeze too many."""
+
+    def forward(self, pred, label):
+        return super().forward(*(self.rows(pred, label)))
+
+    def backward(self, pred, label, upstream, out):
+        rows, label = self.rows(pred, label)
+        if rows is not pred:
+            out[...] = 0
+            out = out[:, :, :1]
+        super().backward(rows, label, upstream, out)
+
+    def rows(self, pred, label):
+        alone = len(pred) == 1 and pred.ndim == 4
+        return (pred[:, :, :1], label[..., :1, :]) if alone else (pred, label)
+
+
+class SumAlone(FirstRowAlone):
+    """Of a batch of one each row is a sample."""
+
+    def rows(self, pred, label):
+        return pred, label
+
+    def forward(self, pred, label):
+        if len(pred) > 1:
+            return super().forward(pred, label)
+        return super().forward(np.moveaxis(pred, 2, 0)[:, 0, :, None], label.reshape(
+            (pred.shape[2], 1, 1, -1))).mean(keepdims=True)
+
+    def backward(self, pred, label, upstream, out):
+        if len(pred) > 1:
+            return super().backward(pred, label, upstream, out)
+        rows = np.moveaxis(pred, 2, 0)[:, 0, :, None]
+        inner = np.zeros_like(rows)
+        super().backward(rows, label.reshape((pred.shape[2], 1, 1, -1)), upstream, inner)
+        out[...] = np.moveaxis(inner[:, None, :, 0], 0, 2) / pred.shape[2]
 
 
 class SmallClassDropped(Dice):
@@ -641,6 +699,13 @@ BROKEN = {
     'a batch of one crashes': (lambda dtype: SingleSampleCrash(Dice(), dtype),
                                {'batch': 'N=1 fails'}),
     'a batch of one dies': (lambda dtype: DiesAlone(Dice(), dtype), {'batch': 'dies'}),
+    'first row of a batch of one': (lambda dtype: FirstRowAlone(Dice(), dtype),
+                                    {'batch': 'N=1 fails'}),
+    'first row of a batch of one, mean': (lambda dtype: FirstRowAlone(SoftDice(), dtype),
+                                          {'batch': 'N=1 fails'}),
+    'first row of one, pooled': (lambda dtype: FirstRowAlone(BatchDice(), dtype),
+                                 {'batch': 'N=1 fails'}),
+    'rows of one are samples': (lambda dtype: SumAlone(Dice(), dtype), {'batch': 'N=1 fails'}),
     'small class dropped': (lambda dtype: Animal(SmallClassDropped(), dtype),
                             {'classes': 'class dropped'}),
     'small class untrained': (lambda dtype: SmallClassUntrained(Dice(), dtype),

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..arrays import CannotRun
 from .checks import Evidence
-from .findings import Finding, Findings
+from .findings import SILENT, Finding, Findings
 
 PANELS = 6  # classes that are drawn
 BOLD, RED, GREEN, GREY, PLAIN = '\033[1m', '\033[31m', '\033[32m', '\033[90m', '\033[0m'
@@ -61,7 +61,7 @@ def assert_good(findings: Findings, name: str, allow: Iterable[str]) -> None:
 
 
 def _mark(finding: Finding) -> Tuple[str, str]:
-    if finding.verdict == 'not applicable':
+    if finding.verdict in SILENT:
         return '    -', GREY
     return ('   ok', GREEN) if finding.good else ('WRONG', RED)
 
@@ -227,7 +227,7 @@ def html(path: str, findings: Findings, evidence: Optional[Evidence], title: str
 
 
 def _row(name: str, finding: Finding) -> str:
-    kind = 'none' if finding.verdict == 'not applicable' else 'good' if finding.good else 'bad'
+    kind = 'none' if finding.verdict in SILENT else 'good' if finding.good else 'bad'
     numbers = '' if finding.value is None else (
         '<details><summary>numbers</summary><code>'
         f'{markup.escape(json.dumps(_plain(finding.value)))}</code></details>')
