@@ -38,7 +38,7 @@ def _cases(arguments: argparse.Namespace) -> List[gradcheck.Case]:
         raise CannotRun('--class needs the shape of a prediction, for example --pred 2,4,9,8')
     case = gradcheck.class_case(arguments.layer_class, arguments.pred, arguments.label,
                                 arguments.param_str, arguments.input or 'raw',
-                                arguments.label_kind)
+                                arguments.label_kind, command.given(arguments))
     if arguments.input is None:
         case.assumed.append('the prediction is raw')
     return [case]

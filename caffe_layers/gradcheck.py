@@ -13,16 +13,19 @@ Where a Python layer also runs on float64 stand-ins for its blobs and says the s
 are taken from these; else they are the net's float32, differentiated as far as its noise allows.
 """
 import time
+from functools import partial
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
 from soft_dice.arrays import CannotRun
 from soft_dice.checker import checks, report
+from soft_dice.checker.activation import Given
 from soft_dice.checker.findings import CAFFE_KEYS, Finding, Findings
 from soft_dice.checker.numeric import relative_error
 from soft_dice.checker.subject import (INPUTS, LABELS, Died, Evaluation, Example, Refused, Shape,
                                        Subject, default_label)
+from soft_dice.checker.trial import Trial
 
 from . import caffe_proto, prototxt
 from .checker.rig import NetReader, Rig, Spec
@@ -101,6 +104,7 @@ class Case(NamedTuple):
     """A layer and the example it is checked on.
 
     assumed : sentences about what was not said and had to be guessed.
+    given : what feeds the layer.
     weighted : False where the net gives the layer no loss_weight.
     """
 
@@ -108,6 +112,7 @@ class Case(NamedTuple):
     spec: Spec
     example: Example
     assumed: List[str]
+    given: Given
     weighted: bool = True
 
     @property
@@ -177,36 +182,43 @@ def subject(case: Case) -> LayerSubject:
 
 def check_subject(layer: LayerSubject, case: Case, seed: int = 0) -> Findings:
     """The findings of every framework, and Caffe's own, in the order of CAFFE_KEYS."""
-    findings = dict(checks.check(layer, case.example, seed))
-    findings['force_backward'] = force_backward(layer, case.example, seed)
-    if layer.caffes_own and findings['shapes'].verdict == 'fails on 3-D':
-        findings['shapes'] = findings['shapes']._replace(
-            verdict='refused', message=findings['shapes'].message + " This is one of Caffe's own "
-            'layers, which ends the process where it takes no volumes, and says so.')
+    own: Dict[str, checks.Look] = {'force_backward': partial(force_backward, layer)}
+    if layer.caffes_own:
+        own['shapes'] = _no_volumes
     if not case.weighted:
-        findings['loss_weight'] = Finding(
-            'missing', findings['loss_weight'].value,
-            'The net gives this layer no loss_weight, so Caffe never asks it for a gradient and '
-            'nothing is learnt from it: add loss_weight: 1.  '
-            f'(Given one, it is {findings["loss_weight"].verdict}.)')
+        own['loss_weight'] = _no_weight
+    findings = checks.check(layer, case.example, seed, case.given, own)
     return {key: findings[key] for key in CAFFE_KEYS}
 
 
-def force_backward(layer: LayerSubject, example: Example, seed: int = 0) -> Finding:
+def _no_volumes(trial: Trial, findings: Findings) -> Finding:
+    """The finding 'shapes' of a layer in C++, which has one way only to refuse."""
+    found = findings['shapes']
+    if found.verdict != 'fails on 3-D':
+        return found
+    return found._replace(verdict='refused', message=found.message + " This is one of Caffe's own "
+                          'layers, which ends the process where it takes no volumes, and says so.')
+
+
+def _no_weight(trial: Trial, findings: Findings) -> Finding:
+    """The finding 'loss_weight' of a layer to which the net gives none."""
+    found = findings['loss_weight']
+    return Finding('missing', found.value, 'The net gives this layer no loss_weight, so Caffe never '
+                   'asks it for a gradient and nothing is learnt from it: add loss_weight: 1.  '
+                   f'(Given one, it is {found.verdict}.)')
+
+
+def force_backward(layer: LayerSubject, trial: Trial, findings: Findings) -> Finding:
     """Does the layer still work in a net with force_backward: true?"""
-    pred, label = example.arrays(seed)
     try:
-        usual = layer.evaluate(pred, label).gradient
-    except (Refused, Died) as error:
-        return Finding('not applicable', None, f'Its backward fails in any case: {error}.')
-    try:
-        forced = layer.forced(pred, label).gradient
+        forced = layer.forced(trial.pred, trial.label).gradient
     except Refused as error:
         return Finding('raises', None, 'With force_backward: true Caffe asks for the gradient of '
                        f'the label, too, and the layer raises {error}')
     except Died as error:
         return Finding('dies', None, 'With force_backward: true Caffe asks for the gradient of the '
                        f'label, too, and the process ends: {error}')
+    usual = trial.gradient
     finite = np.isfinite(usual) & np.isfinite(forced)
     change = relative_error(np.where(finite, forced, 0), np.where(finite, usual, 0))
     if change > 1e-3 or (np.isfinite(usual) != np.isfinite(forced)).any():
@@ -217,8 +229,12 @@ def force_backward(layer: LayerSubject, example: Example, seed: int = 0) -> Find
 
 
 def class_case(layer: Union[type, str], pred: Shape, label: Optional[Shape] = None,
-               param_str: str = '', input: str = 'raw', label_kind: Optional[str] = None) -> Case:
-    """The case of a Python layer on its own.  Raises CannotRun for what makes no sense."""
+               param_str: str = '', input: str = 'raw', label_kind: Optional[str] = None,
+               given: Optional[Given] = None) -> Case:
+    """The case of a Python layer on its own.  Raises CannotRun for what makes no sense.
+
+    given : as the user said ``input``.
+    """
     name = _class_name(layer)
     module, _, class_name = name.partition(':')
     if not (module and class_name.isidentifier()):
@@ -235,7 +251,8 @@ def class_case(layer: Union[type, str], pred: Shape, label: Optional[Shape] = No
         label_kind = prototxt.label_kind(parameter, pred, shape)
         assumed.append(f'the label is {label_kind}')
     example = _example(pred, shape, input, label_kind)
-    return Case(name, Spec(str(parameter), [pred, shape]), example, assumed)
+    return Case(name, Spec(str(parameter), [pred, shape]), example, assumed,
+                given or Given.of(input))
 
 
 def net_cases(path: str, layer: Optional[str] = None, pred: Optional[Shape] = None,
@@ -276,12 +293,13 @@ def _net_case(loss: prototxt.Loss, shapes: Dict[str, Shape], pred: Optional[Shap
     if label_kind is None:
         label_kind = prototxt.label_kind(loss.layer, *ours)
         assumed.append(f'the label is {label_kind}')
+    given = loss.given if input is None else Given.of(input)
     if input is None:
         input = loss.input
         assumed.append(f'the prediction is {input}')
     spec = Spec(str(loss.layer), all_shapes, loss.pred, loss.label)
     case = Case(loss.layer.name or loss.layer.type, spec, _example(*ours, input, label_kind),
-                assumed, loss.weighted)
+                assumed, given, loss.weighted)
     return case if pred or label else _smaller(case)
 
 

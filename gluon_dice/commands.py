@@ -54,7 +54,7 @@ def check(arguments: argparse.Namespace) -> int:
     except (TypeError, ValueError) as error:
         raise CannotRun(str(error)) from None
     target.signed = signed
-    found = full_report(target, example, arguments.seed,
+    found = full_report(target, example, command.given(arguments), arguments.seed,
                         picture=command.wants_evidence(arguments))
     return command.emit(arguments, found.findings, found.evidence, found.name,
                         [*found.details, f'Seed {arguments.seed}.', command.versions(mx)])

@@ -9,12 +9,14 @@ In a test of your own loss, one line::
 
 fails with a table of what is wrong.  ``python -m gluon_dice check`` is the same as a command.
 """
-from typing import Any, Callable, Dict, Iterable, NamedTuple, Optional, Tuple
+from functools import partial
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from soft_dice.checker import report
-from soft_dice.checker.checks import Evidence, check
+from soft_dice.checker.activation import Given
+from soft_dice.checker.checks import Evidence, Look, check
 from soft_dice.checker.checks import evidence as evidence_of
 from soft_dice.checker.findings import GLUON_KEYS, Finding, Findings
 from soft_dice.checker.subject import INPUTS, LABELS, Died, Example, Refused, Shape
@@ -79,10 +81,11 @@ def assert_loss(loss: Any, pred: Shape, label: Shape, allow: Iterable[str] = (),
     report.assert_good(check_loss(loss, pred, label, **keywords), name, allow)
 
 
-def full_report(target: Target, example: Example, seed: int = 0, picture: bool = False) -> Report:
+def full_report(target: Target, example: Example, given: Given, seed: int = 0,
+                picture: bool = False) -> Report:
     """All that the command shows."""
     with GluonLoss(target, example) as subject:
-        findings = findings_of(subject, example, seed)
+        findings = findings_of(subject, example, seed, given)
         try:
             evidence = evidence_of(subject, example, seed, PICTURE) if picture else None
         except (Refused, Died):  # as the findings say
@@ -112,31 +115,14 @@ def example_of(pred: Shape, label: Shape, input: str = 'raw', label_kind: Option
     return Example(pred, label, input, 'binary' if signed else label_kind), signed
 
 
-def findings_of(subject: GluonLoss, example: Example, seed: int = 0) -> Findings:
+def findings_of(subject: GluonLoss, example: Example, seed: int = 0, given: Optional[Given] = None
+                ) -> Findings:
     """The findings of every framework, and Gluon's own."""
-    found = check(subject, example, seed)
-    found['head_gradient'] = found.pop('loss_weight')
+    own: Dict[str, Look] = {
+        'batch': output_shape, 'head_gradient': partial(head_gradient, subject),
+        'weight': partial(weight, subject), 'hybridize': partial(hybridize, subject)}
+    found = check(subject, example, seed, given, own)
     for key in ('loss_weight', 'force_backward'):
         found[key] = Finding('not applicable', None, "Caffe's; in Gluon see head_gradient.")
-    pred, label = example.arrays(seed)
-    try:
-        shape = subject.run(pred, label).value.shape
-    except (Refused, Died):
-        why = Finding('not applicable', None,
-                      'Not looked at, as the loss fails on an ordinary input.')
-        found.update(hybridize=why, weight=why)
-    else:
-        found['batch'] = output_shape(found['batch'], shape, len(pred))
-        uniform = found['head_gradient']
-        found['head_gradient'] = _guarded(lambda: head_gradient(subject, example, seed, uniform))
-        found['weight'] = _guarded(lambda: weight(subject, pred, label))
-        found['hybridize'] = _guarded(lambda: hybridize(subject, example, seed))
-        subject.renew()
+    subject.renew()
     return {key: found[key] for key in GLUON_KEYS}
-
-
-def _guarded(look: Callable[[], Finding]) -> Finding:
-    try:
-        return look()
-    except (Refused, Died) as error:
-        return Finding('error', None, f'The loss fails where it should not: {error}')

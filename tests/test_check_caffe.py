@@ -94,6 +94,8 @@ DEFECTS = {
     'Uphill': {**WRONG, 'direction': 'uphill'},
     'OtherSample': {**WRONG, 'batch': 'wrong sample'},
     'Score': {'direction': 'rises'},
+    'SoftmaxInside': {'activation': 'applied twice'},
+    'SoftmaxOverPixels': {'activation': 'wrong axis'}, 'NoSoftmax': {'activation': 'missing'},
     'WeightIgnored': {'loss_weight': 'ignored'}, 'WeightSquared': {'loss_weight': 'squared'},
     'WeightWithoutSign': {'loss_weight': 'absolute'},
     'LabelGradientRaises': {'force_backward': 'raises'},
@@ -351,7 +353,7 @@ def cases(folder, *layers, **keywords):
 
 def test_input_and_label_are_told_from_the_net(tmp_path):
     dropout = 'layer { name: "drop" type: "Dropout" bottom: "pred" top: "pred" }'
-    sigmoid = SOFTMAX.replace('Softmax', 'Sigmoid')
+    sigmoid = SIGMOID
     for layers, wanted in [((SOFTMAX,), 'softmax'), ((sigmoid,), 'sigmoid'),
                            ((SOFTMAX, dropout), 'softmax'),
                            ((sigmoid, SOFTMAX.replace('"score"', '"pred"')), 'softmax')]:
@@ -362,6 +364,60 @@ def test_input_and_label_are_told_from_the_net(tmp_path):
     (case,) = cases(tmp_path, input_layer('pred', (2, 1, 5, 5)), input_layer('label', (2, 1, 5, 5)),
                     python('zoo_caffe:Linear'))
     assert case.example.label_kind == 'binary' and case.example.input == 'raw'
+
+
+CONVOLUTION = ('layer { name: "conv" type: "Convolution" bottom: "score" top: "pred" '
+               'convolution_param { num_output: 4 kernel_size: 1 weight_filler { type: "xavier" } }'
+               ' }')
+SIGMOID = SOFTMAX.replace('Softmax', 'Sigmoid')
+ADDED = ('layer { name: "sum" type: "Eltwise" bottom: "scores" bottom: "scores" top: "pred" }')
+OURS = 'caffe_layers:SoftDiceLossLayer'
+
+
+@pytest.mark.parametrize('layers, verdict, says', [
+    ((SOFTMAX, loss_layer('SoftmaxWithLoss')), 'applied twice',
+     "The Softmax layer 'softmax' gives probabilities, and the loss applies a softmax"),
+    ((SOFTMAX, python(OURS)), 'applied twice', "The Softmax layer 'softmax' gives"),
+    ((SIGMOID, loss_layer('SoftmaxWithLoss')), 'applied twice', 'before the sigmoid'),
+    ((CONVOLUTION, loss_layer('SoftmaxWithLoss')), 'fits', 'expects logits'),
+    ((CONVOLUTION, python(OURS)), 'fits', 'expects logits'),
+    ((CONVOLUTION, python('zoo_caffe:Linear')), 'missing',
+     "The Convolution layer 'conv' gives raw scores"),
+    ((CONVOLUTION.replace('"pred"', '"scores"'), ADDED, python('zoo_caffe:Linear')), 'missing',
+     "The Eltwise layer 'sum' gives raw scores"),
+    ((SOFTMAX.replace('"pred"', '"scores"'), ADDED, python('zoo_caffe:Linear')), 'undecided',
+     'the net does not say'),
+    ((SOFTMAX, python('zoo_caffe:Linear')), 'fits', 'expects probabilities'),
+    ((input_layer('pred', PRED), python('zoo_caffe:Linear')), 'undecided',
+     'expects probabilities; the net does not say'),
+    ((input_layer('pred', PRED), python(OURS)), 'undecided', 'expects logits')],
+    ids=lambda each: each if isinstance(each, str) else '')
+def test_what_the_net_gives_must_fit_what_the_loss_expects(layers, verdict, says, tmp_path):
+    findings = check_net(net_file(tmp_path, input_layer('score', PRED),
+                                  input_layer('label', LABEL), *layers))
+    assert findings['activation'].verdict == verdict and says in findings['activation'].message
+    assert set(bad(findings)) == ({'activation'} if verdict in ('applied twice', 'missing')
+                                  else set())
+    assert findings['classes'].verdict == ('pooled' if 'SoftmaxWithLoss' in layers[-1]
+                                           else 'separate')
+
+
+def test_a_sigmoid_before_a_sigmoid_loss(tmp_path):
+    path = net_file(tmp_path, input_layer('score', PRED), input_layer('label', PRED), SIGMOID,
+                    loss_layer('SigmoidCrossEntropyLoss'))
+    finding = check_net(path)['activation']
+    assert finding.verdict == 'applied twice'
+    assert finding.message.startswith("The Sigmoid layer 'softmax' gives probabilities, and the "
+                                      'loss applies a sigmoid to them once more')
+    assert check_net(path, input='raw')['activation'].verdict == 'fits'
+
+
+def test_probabilities_that_a_loss_of_caffe_needs(tmp_path):
+    inner = ('layer { name: "fc" type: "InnerProduct" bottom: "score" top: "pred" '
+             'inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }')
+    path = net_file(tmp_path, input_layer('score', (4, 5)), input_layer('label', (4,)), inner,
+                    loss_layer('MultinomialLogisticLoss'))
+    assert bad(check_net(path)) == {'activation': 'missing'}
 
 
 def test_the_label_is_the_bottom_that_comes_from_the_data(tmp_path):

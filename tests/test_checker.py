@@ -13,7 +13,7 @@ from zoo_numpy import BROKEN, RIGHT, Animal
 
 from soft_dice import soft_dice_loss_vjp
 from soft_dice.arrays import CannotRun
-from soft_dice.checker import checks, command, report
+from soft_dice.checker import activation, checks, command, report
 from soft_dice.checker.checks import KEYS, check, evidence
 from soft_dice.checker.findings import Finding
 from soft_dice.checker.subject import Example
@@ -144,6 +144,50 @@ def test_zero_gradient_says_so():
 def test_ratios_of_upstream(name, three, minus):
     value = finding_of(name, 'loss_weight').value
     assert value == pytest.approx({'3': three, '-1': minus, '1': 1})
+
+
+@pytest.mark.parametrize('name, given, expected, applies', [
+    ('softmax twice', 'softmax', 'raw', 'softmax'), ('sigmoid twice', 'sigmoid', 'raw', 'sigmoid'),
+    ('softmax of a sigmoid', 'sigmoid', 'raw', 'softmax'),
+    ('Dice of logits', 'raw', 'softmax', ''), ('binary Dice of logits', 'raw', 'sigmoid', ''),
+    ('softmax over samples', 'raw', 'raw', 'softmax over samples')])
+def test_what_is_given_and_what_is_expected(name, given, expected, applies):
+    value = finding_of(name, 'activation').value
+    assert (value['given'], value['expected'], value['applies']) == (given, expected, applies)
+
+
+def test_the_range_that_logits_leave():
+    finding = finding_of('Dice of logits', 'activation')
+    low, high = finding.value['probabilities']
+    assert 0 < low < high < 1
+    low, high = finding.value['raw']
+    assert (low < 0 or high > 1) and f'between {low:.3g} and {high:.3g}' in finding.message
+    assert finding.message.startswith("input='raw' gives raw scores")
+
+
+@pytest.mark.parametrize('name, why', [
+    ('Euclidean of raw numbers', 'takes numbers as they are'), ('hinge', 'takes numbers'),
+    ('cross-entropy', 'expects logits, to which it applies a softmax'),
+    ('linear Dice', 'expects probabilities')])
+def test_what_fits(name, why):
+    finding = check(Animal(RIGHT[name]), RIGHT[name].example)['activation']
+    assert finding.good and why in finding.message
+
+
+@pytest.mark.parametrize('loss', [
+    lambda p, g: -(p * g).sum((1, 2, 3)),                            # of log-probabilities
+    lambda p, g: 1 - (p * g).sum((1, 2, 3)) / np.sqrt((p * p).sum((1, 2, 3))),  # of any scale
+    lambda p, g: (np.exp(p) - p * g).sum((1, 2, 3)),                 # Poisson
+    lambda p, g: np.log(np.cosh(np.clip(p - g, -50, 50))).sum((1, 2, 3)),
+    lambda p, g: 0 * p.sum((1, 2, 3))])
+@pytest.mark.parametrize('input', ['raw', 'softmax'])
+def test_losses_of_which_nothing_can_be_said(loss, input):
+    class Free(zoo.Euclidean):
+        def each(self, pred, label):
+            return loss(pred, label)
+    example = zoo.ONEHOT.replace(input=input)
+    for seed in range(5):
+        assert activation.wants(Animal(Free()), example, seed).input is None
 
 
 def test_which_prediction_of_an_empty_image_fails():

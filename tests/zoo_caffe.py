@@ -270,6 +270,42 @@ class Score(Linear):
         return -super().gradient(p, g)
 
 
+# In what it is given.
+
+class SoftmaxInside(Linear):
+    """Of logits; given probabilities."""
+
+    axis = 1
+
+    def activated(self, x):
+        e = np.exp(x - x.max(axis=self.axis, keepdims=True))
+        return e / e.sum(axis=self.axis, keepdims=True)
+
+    def loss(self, x, g):
+        return super().loss(self.activated(x), g)
+
+    def gradient(self, x, g):
+        p = self.activated(x)
+        inner = self.inner(p, g)
+        return p * (inner - (p * inner).sum(axis=self.axis, keepdims=True))
+
+    def inner(self, p, g):
+        return super().gradient(p, g)
+
+
+class SoftmaxOverPixels(SoftmaxInside):
+    """Of logits; the softmax goes over the pixels."""
+
+    given = 'raw'
+    axis = 2
+
+
+class NoSoftmax(Linear):
+    """Of probabilities; given logits."""
+
+    given = 'raw'
+
+
 # In loss_weight.
 
 class WeightIgnored(Linear):
@@ -387,22 +423,18 @@ class SmallClassDropped(Linear):
         return super().gradient(p, g) * self.enough(g)
 
 
-class TwoOfFour(Linear):
+class TwoOfFour(SoftmaxInside):
     """Of logits; the Dice of the classes 1 and 2 alone."""
 
     given = 'raw'
 
-    def activated(self, x):
-        e = np.exp(x - x.max(axis=1, keepdims=True))
-        return e / e.sum(axis=1, keepdims=True)
-
     def loss(self, x, g):
-        return super().loss(self.activated(x)[:, 1:3], g[:, 1:3])
+        return Linear.loss(self, self.activated(x)[:, 1:3], g[:, 1:3])
 
-    def gradient(self, x, g):
-        p, inner = self.activated(x), np.zeros(x.shape)
-        inner[:, 1:3] = super().gradient(p[:, 1:3], g[:, 1:3])
-        return p * (inner - (p * inner).sum(axis=1, keepdims=True))
+    def inner(self, p, g):
+        inner = np.zeros(p.shape)
+        inner[:, 1:3] = super().inner(p[:, 1:3], g[:, 1:3])
+        return inner
 
 
 class SmallClassUntrained(Linear):

@@ -320,6 +320,18 @@ class OwnLoss(HybridBlock):
         return F.MakeLoss(function_of_F(F, pred, label))
 
 
+class SoftmaxOverTheWidth(Dice):
+    """Without an axis, softmax takes the last."""
+
+    def hybrid_forward(self, F, pred, label):
+        return self.weighted(1 - F.mean(self.score(F, F.softmax(pred), label), axis=1))
+
+
+class SigmoidDice(Dice):
+    def hybrid_forward(self, F, pred, label):
+        return self.weighted(1 - F.mean(self.score(F, F.sigmoid(pred), label), axis=1))
+
+
 class NaNWhereEmpty(Dice):
     """Of the foreground, divided by its size."""
 
@@ -479,6 +491,11 @@ WRONG = {
     'leaves MXNet': Animal(LeavesMXNet, {'gradient': 'none'}),
     'score': Animal(Score, {'direction': 'rises'}),
     'MakeLoss': Animal(OwnLoss, {'head_gradient': 'ignored'}),
+    'softmax twice': Animal(Dice, {'activation': 'applied twice'}, PROBABILITIES),
+    'sigmoid twice': Animal(SigmoidDice, {'activation': 'applied twice'},
+                            {**SHAPES, 'input': 'sigmoid'}),
+    'no softmax': Animal(OnProbabilities, {'activation': 'missing'}),
+    'softmax over the width': Animal(SoftmaxOverTheWidth, {'activation': 'wrong axis'}),
     'NaN where empty': Animal(NaNWhereEmpty, {'empty': 'not finite'}),
     'needs .shape': Animal(NeedsShape, {'hybridize': 'raises'}),
     'needs a number': Animal(NeedsNumber, {'hybridize': 'raises'}),

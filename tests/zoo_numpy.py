@@ -649,12 +649,55 @@ class RaisesOnEmpty(Animal):
         return super().forward(pred, label)
 
 
+class AlongAnotherAxis(SoftDice):
+    """A Dice of logits whose softmax goes over another axis than the classes."""
+
+    def __init__(self, axis, example=RAW):
+        super().__init__(example, activation='none')
+        self.axis = axis
+
+    def activated(self, pred):
+        e = np.exp(pred - pred.max(axis=self.axis, keepdims=True))
+        return e / e.sum(axis=self.axis, keepdims=True)
+
+    def forward(self, pred, label):
+        return super().forward(self.activated(pred), label)
+
+    def backward(self, pred, label):
+        p = self.activated(pred)
+        inner = super().backward(p, label)
+        return p * (inner - (p * inner).sum(axis=self.axis, keepdims=True))
+
+
+class LogLoss(Loss):
+    """Binary cross-entropy of a probability, with nothing that keeps it from 0 and 1."""
+
+    example = BINARY
+
+    def each(self, pred, label):
+        g = same(pred, label)
+        return -pixels(g * np.log(pred) + (1 - g) * np.log(1 - pred), np.mean)[:, 0]
+
+    def each_backward(self, pred, label):
+        g = same(pred, label)
+        return ((1 - g) / (1 - pred) - g / pred) / pred.dtype.type(pred[0].size)
+
+
+def fed(loss, input):
+    """The loss, given another input than it expects."""
+    loss.example = loss.example.replace(input=input)
+    return loss
+
+
 class ConstantForward(Animal):
     def forward(self, pred, label):
         return 0 * super().forward(pred, label)
 
 
 WRONG = {'gradient': 'wrong', 'relative_error': 'wrong'}
+
+TWICE = {'activation': 'applied twice'}
+MISSING = {'activation': 'missing'}
 
 # Name: what makes a Subject in a dtype, and its defects; every other finding must be good.
 BROKEN = {
@@ -725,6 +768,22 @@ BROKEN = {
         MANY, classes=[c for c in range(21) if c != 18]), dtype), {'classes': 'class dropped'}),
     'last class dropped': (lambda dtype: Animal(LastClassDropped(), dtype),
                            {'classes': 'class dropped'}),
+    'softmax twice': (lambda dtype: Animal(fed(SoftDice(), 'softmax'), dtype), TWICE),
+    'softmax twice, cross-entropy': (lambda dtype: Animal(fed(CrossEntropy(), 'softmax'), dtype),
+                                     TWICE),
+    'softmax of a sigmoid': (lambda dtype: Animal(fed(SoftDice(), 'sigmoid'), dtype), TWICE),
+    'sigmoid twice': (lambda dtype: Animal(SoftDice(BINARY, activation='sigmoid'), dtype), TWICE),
+    'Dice of logits': (lambda dtype: Animal(fed(Dice(), 'raw'), dtype), MISSING),
+    'squared Dice of logits': (lambda dtype: Animal(fed(Dice(exponent=2), 'raw'), dtype), MISSING),
+    'binary Dice of logits': (lambda dtype: Animal(fed(Dice(example=BINARY), 'raw'), dtype),
+                              MISSING),
+    'log of logits': (lambda dtype: Animal(fed(ProbabilityCrossEntropy(), 'raw'), dtype), MISSING),
+    'binary log of logits': (lambda dtype: Animal(fed(LogLoss(), 'raw'), dtype),
+                             dict(MISSING, empty='not finite')),
+    'softmax over the width': (lambda dtype: Animal(AlongAnotherAxis(-1), dtype),
+                               {'activation': 'wrong axis'}),
+    'softmax over samples': (lambda dtype: Animal(AlongAnotherAxis(0), dtype),
+                             {'activation': 'wrong axis', 'batch': 'N=1 fails'}),
     'label broadcast': (lambda dtype: BroadcastLabel(Dice(), dtype), {'shapes': 'broadcast'}),
     'fails on volumes': (lambda dtype: ImagesOnly(Dice(), dtype), {'shapes': 'fails on 3-D'}),
     'sums two axes': (lambda dtype: Animal(SumsTwoAxes(), dtype), {'shapes': 'differs in 3-D'}),

@@ -3,6 +3,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from .activation import Given, activation, wants
 from .batch import batch
 from .classes import classes
 from .empty import empty
@@ -13,7 +14,7 @@ from .shapes import shapes
 from .subject import Died, Example, Refused, Subject
 from .trial import CannotResize, Trial, begin, label_classes, label_of, resized
 
-KEYS = ('gradient', 'relative_error', 'direction', 'loss_weight', 'empty', 'batch', 'classes',
+KEYS = ('gradient', 'relative_error', 'direction', 'activation', 'loss_weight', 'empty', 'batch', 'classes',
         'shapes')
 Look = Callable[[Trial, Findings], Finding]  # of what was found before
 LOOKS: Dict[str, Look] = {'direction': direction, 'loss_weight': upstream, 'empty': empty,
@@ -36,33 +37,43 @@ class Evidence(NamedTuple):
     sample: int
 
 
-def check(subject: Subject, example: Example, seed: int = 0) -> Findings:
-    """The findings of :data:`KEYS`, in this order.
+def check(subject: Subject, example: Example, seed: int = 0, given: Optional[Given] = None,
+          own: Optional[Dict[str, Look]] = None) -> Findings:
+    """The findings of :data:`KEYS`, in this order, and those of a framework's own.
 
     A loss that does not even take the example has the finding 'error' (or 'dies') for its
-    gradient, and nothing else applies.
+    gradient, and nothing else applies.  Where the loss is given what it does not expect, which is
+    a finding, the others are of the loss given what it expects.
+
+    given : what the loss is fed, where the example does not say it.
+    own : further looks, or ones that replace a finding by another.
 
     Raises
     ------
     ValueError : the example's label has not one value for each pixel or each element of pred.
     """
+    found: Findings = {}
     problem: Optional[Finding]
     try:
-        trial = begin(subject, example, seed)
+        wanted = wants(subject, example, seed)
+        found['activation'] = activation(given or Given.of(example.input), wanted, example)
+        trial = begin(subject, wanted.example(example), seed)
         problem = _unusable(trial)
     except Died as error:
         problem = Finding('dies', None, f'The process ends on an ordinary input: {said(error)}')
     except Refused as error:
         problem = Finding('error', None, f'The loss raises an error on an ordinary input of shapes '
                                          f'{example.pred} and {example.label}: {said(error)}')
+    looks = [*LOOKS.items(), *(own or {}).items()]
     if problem:
         nothing = Finding('not applicable', None, 'Not looked at, as the loss fails on an ordinary '
                                                   'input.')
-        return {key: problem if key == 'gradient' else nothing for key in KEYS}
-    findings = _gradient(trial)
-    for key, look in LOOKS.items():
-        findings[key] = _guarded(look, trial, findings)
-    return findings
+        return {**dict.fromkeys(KEYS, nothing), **dict.fromkeys(own or {}, nothing),
+                'gradient': problem}
+    found.update(_gradient(trial))
+    for key, look in looks:
+        found[key] = _guarded(look, trial, found)
+    return {**{key: found[key] for key in KEYS}, **found}
 
 
 def evidence(subject: Subject, example: Example, seed: int = 0, elements: int = PICTURE
@@ -77,6 +88,7 @@ def evidence(subject: Subject, example: Example, seed: int = 0, elements: int = 
     ------
     Refused, Died : by the loss.
     """
+    example = wants(subject, example, seed).example(example)
     while np.prod(example.pred[1:]) > elements:
         space = list(example.pred[2:])
         largest = int(np.argmax(space)) if space else 0

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..arrays import CannotRun
 from . import report
+from .activation import Given
 from .checks import Evidence
 from .findings import Findings
 from .subject import INPUTS, Shape
@@ -73,6 +74,13 @@ def add_input_arguments(parser: argparse.ArgumentParser, label_kinds: Sequence[s
                         help='class numbers, one-hot, 0 and 1'
                              + (', or -1 and 1' if 'signed' in label_kinds else ''))
     parser.add_argument('--seed', type=_seed, default=0, help='of the random input')
+
+
+def given(arguments: argparse.Namespace) -> Given:
+    """What --input says the loss is fed."""
+    if arguments.input is None:
+        return Given('raw', 'The --input raw that is assumed')
+    return Given(arguments.input, f'--input {arguments.input}')
 
 
 def _shape(text: str) -> Shape:

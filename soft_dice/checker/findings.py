@@ -3,11 +3,12 @@ from typing import Any, Dict, NamedTuple, Tuple
 
 # Verdicts that are no defect; any other is one.
 GOOD = ('correct', 'finite', 'works', 'honoured', 'refused', 'separate', 'pooled', 'equal',
-        'undecided', 'not applicable')
+        'fits', 'undecided', 'not applicable')
 SILENT = ('undecided', 'not applicable')  # of these, verdicts that say neither yes nor no
 
-CAFFE_KEYS: Tuple[str, ...] = ('gradient', 'relative_error', 'direction', 'loss_weight',
-                               'force_backward', 'empty', 'batch', 'classes', 'shapes')
+CAFFE_KEYS: Tuple[str, ...] = ('gradient', 'relative_error', 'direction', 'activation',
+                               'loss_weight', 'force_backward', 'empty', 'batch', 'classes',
+                               'shapes')
 GLUON_KEYS = CAFFE_KEYS + ('hybridize', 'weight', 'head_gradient')
 
 
