@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.activation import Given
+from soft_dice.checker.asked import default_kind
 from soft_dice.checker.subject import Shape
 
 from .reader import TRAIN
@@ -78,10 +79,9 @@ def choose(net: Any, name: Optional[str], path: str) -> List[Loss]:
 def label_kind(layer: Any, pred: Shape, label: Shape) -> str:
     """What kind of label goes with these shapes, where the layer's type does not say it."""
     kind = BUILT_IN.get(layer.type, ('', ''))[1]
-    classes = pred[1] if len(pred) > 1 else 1
-    if kind == 'index' or (not kind and label != pred):
-        return 'index'
-    return 'binary' if classes == 1 else 'onehot'
+    if kind == 'onehot' and pred[1:2] == (1,):
+        return 'binary'
+    return kind or default_kind(pred, label)
 
 
 def _is_loss(layer: Any, used: Any) -> bool:

@@ -12,7 +12,7 @@ from soft_dice.native.build import BuildError, cached
 
 from . import compat, native
 from .checker.target import read
-from .gradcheck import LABEL_KINDS, example_of, full_report
+from .gradcheck import full_report
 from .stage_one import Custom, Kernels, Operators, choose
 
 
@@ -46,14 +46,13 @@ def check(arguments: argparse.Namespace) -> int:
     command.check_output_arguments(arguments)
     if arguments.pred is None or arguments.label is None:
         raise CannotRun('give the shapes, for example --pred 2,4,9,8 --label 2,9,8')
-    example, signed = example_of(arguments.pred, arguments.label, arguments.input or 'raw',
-                                 arguments.label_kind)
+    example, feed = command.asked(arguments).read()
     given = command.find(arguments.loss)
     try:
         target = read(given, arguments.kwargs, arguments.loss)
     except (TypeError, ValueError) as error:
         raise CannotRun(str(error)) from None
-    target.signed = signed
+    target.feed = feed
     found = full_report(target, example, command.given(arguments), arguments.seed,
                         picture=command.wants_evidence(arguments))
     return command.emit(arguments, found.findings, found.evidence, found.name,
@@ -75,7 +74,7 @@ def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('loss', metavar='module:Class', help='or an instance, or a function of '
                         '(F, pred, label) or of (pred, label)')
     parser.add_argument('--kwargs', type=_kwargs, metavar='JSON', help='arguments of the class')
-    command.add_input_arguments(parser, LABEL_KINDS)
+    command.add_input_arguments(parser)
     command.add_output_arguments(parser)
 
 

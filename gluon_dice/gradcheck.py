@@ -10,23 +10,21 @@ In a test of your own loss, one line::
 fails with a table of what is wrong.  ``python -m gluon_dice check`` is the same as a command.
 """
 from functools import partial
-from typing import Any, Dict, Iterable, NamedTuple, Optional, Tuple
-
-import numpy as np
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Tuple, Union
 
 from soft_dice.checker import report
 from soft_dice.checker.activation import Given
+from soft_dice.checker.asked import Asked
 from soft_dice.checker.checks import Evidence, Look, check
 from soft_dice.checker.checks import evidence as evidence_of
 from soft_dice.checker.findings import GLUON_KEYS, Finding, Findings
-from soft_dice.checker.subject import INPUTS, LABELS, Died, Example, Refused, Shape
+from soft_dice.checker.subject import Died, Example, Refused, Shape
 
 from .checker.checks import head_gradient, hybridize, output_shape, weight
 from .checker.child import LIMIT
 from .checker.subject import GluonLoss
 from .checker.target import Target, read
 
-LABEL_KINDS = LABELS + ('signed',)
 PICTURE = 1024  # elements in it: each takes two calls of some milliseconds
 
 
@@ -41,7 +39,8 @@ class Report(NamedTuple):
 
 def check_loss(loss: Any, pred: Shape, label: Shape, kwargs: Optional[Dict[str, Any]] = None,
                input: str = 'raw', label_kind: Optional[str] = None, seed: int = 0,
-               limit: float = LIMIT) -> Findings:
+               limit: float = LIMIT, pixel_weight: Optional[Shape] = None,
+               background: Union[int, str] = 0, axis: int = 1) -> Findings:
     """Look at a loss from all sides; raises nothing for a defect.
 
     Parameters
@@ -49,10 +48,13 @@ def check_loss(loss: Any, pred: Shape, label: Shape, kwargs: Optional[Dict[str, 
     loss : a gluon Block, taken as it is; a class of one, called with ``kwargs``; or a function of
         (F, pred, label) (its first argument is then called F) or of (pred, label).
     pred, label : shapes, for example (2, 4, 9, 8) and (2, 9, 8).
-    input : what the loss wants as prediction: 'raw' numbers, 'softmax' or 'sigmoid' probabilities.
+    input : what the loss is given as prediction: 'raw' scores, 'softmax' or 'sigmoid'
+        probabilities.
     label_kind : 'index', 'onehot', 'binary' (0 and 1) or 'signed' (-1 and 1); by default 'index',
         but for a label of pred's shape 'onehot', or 'binary' for one channel.
     limit : seconds for one call of the loss.
+    pixel_weight : the shape of a third input, which is filled with random positive numbers.
+    background, axis : as :class:`soft_dice.checker.asked.Asked`.
 
     Returns
     -------
@@ -63,9 +65,9 @@ def check_loss(loss: Any, pred: Shape, label: Shape, kwargs: Optional[Dict[str, 
     ------
     TypeError, ValueError : what was given is no loss, or the shapes make no sense.
     """
-    example, signed = example_of(pred, label, input, label_kind)
+    example, feed = Asked(pred, label, input, label_kind, pixel_weight, background, axis).read()
     target = read(loss, kwargs)
-    target.signed = signed
+    target.feed = feed
     with GluonLoss(target, example, limit) as subject:
         return findings_of(subject, example, seed)
 
@@ -92,27 +94,6 @@ def full_report(target: Target, example: Example, given: Given, seed: int = 0,
             evidence = None
     details = (f'Read as {target.assumed}.', f'Computed in {subject.dtype}.')
     return Report(findings, evidence, target.name, details)
-
-
-def example_of(pred: Shape, label: Shape, input: str = 'raw', label_kind: Optional[str] = None
-               ) -> Tuple[Example, bool]:
-    """The kind of input, and whether labels are -1 and 1.  Raises ValueError."""
-    pred, label = tuple(pred), tuple(label)
-    if len(pred) < 2 or len(label) < 1 or min(pred + label) < 1:
-        raise ValueError('pred must be (N, C, ...) and label (N, ...), of positive numbers, for '
-                         f'example 2,4,9,8 and 2,9,8; got {pred} and {label}')
-    if label_kind is None:
-        label_kind = 'index' if label != pred else 'binary' if pred[1] == 1 else 'onehot'
-    for name, value, known in (('input', input, INPUTS), ('label_kind', label_kind, LABEL_KINDS)):
-        if value not in known:
-            raise ValueError(f'{name} must be one of {", ".join(known)}; got {value!r}')
-    expected = pred[:1] + pred[2:] if label_kind == 'index' else pred
-    if label[0] != pred[0] or np.prod(label) != np.prod(expected) \
-            or (label_kind == 'onehot' and label != pred):
-        raise ValueError(f'a label of kind {label_kind!r} for pred {pred} must have the shape '
-                         f'{expected}; got {label}')
-    signed = label_kind == 'signed'
-    return Example(pred, label, input, 'binary' if signed else label_kind), signed
 
 
 def findings_of(subject: GluonLoss, example: Example, seed: int = 0, given: Optional[Given] = None

@@ -16,9 +16,12 @@ from session_tool import Tool
 from caffe_layers import caffe_proto, gradcheck, prototxt
 from caffe_layers.__main__ import main
 from caffe_layers.checker import worker
+from caffe_layers.checker.cases import class_case, net_cases
 from caffe_layers.checker.rig import Blob
+from caffe_layers.checker.subject import LayerSubject
 from caffe_layers.gradcheck import assert_layer, check_layer, check_net
 from soft_dice.arrays import CannotRun
+from soft_dice.checker.asked import Asked
 from soft_dice.checker.findings import CAFFE_KEYS
 from soft_dice.checker.subject import Died, Refused
 
@@ -28,7 +31,8 @@ SEEDS = range(int(os.environ.get('ZOO_SEEDS', 2)))
 
 def zoo(name, pred=PRED, label=LABEL):
     given = getattr(zoo_caffe, name).given
-    return gradcheck.class_case(f'zoo_caffe:{name}', pred, label, input=given)
+    weight = (2, 1, 9, 8) if issubclass(getattr(zoo_caffe, name), zoo_caffe.Weighted) else None
+    return class_case(f'zoo_caffe:{name}', Asked(pred, label, given, pixel_weight=weight))
 
 
 def bad(findings):
@@ -96,6 +100,8 @@ DEFECTS = {
     'Score': {'direction': 'rises'},
     'SoftmaxInside': {'activation': 'applied twice'},
     'SoftmaxOverPixels': {'activation': 'wrong axis'}, 'NoSoftmax': {'activation': 'missing'},
+    'WeightForgotten': WRONG, 'WeightTwice': WRONG,
+    'WeightOfTheFirst': {'batch': 'wrong sample'},
     'WeightIgnored': {'loss_weight': 'ignored'}, 'WeightSquared': {'loss_weight': 'squared'},
     'WeightWithoutSign': {'loss_weight': 'absolute'},
     'LabelGradientRaises': {'force_backward': 'raises'},
@@ -117,7 +123,7 @@ def defective():
     def judge_defect(name):
         case = zoo(name)
         patience = 2.0 if name == 'HangsAtAWrongLabel' else HANG
-        with gradcheck.LayerSubject(name, case.spec, case.example, patience) as layer:
+        with LayerSubject(name, case.spec, case.example, patience) as layer:
             return gradcheck.check_subject(layer, case)
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(DEFECTS, pool.map(judge_defect, DEFECTS)))
@@ -244,9 +250,9 @@ def test_assert_layer_in_a_test():
     ('zoo_caffe:SMOOTH', {}, 'zoo_caffe:SMOOTH is not a class derived from caffe.Layer'),
     ('zoo_caffe', {}, 'must be module:Class'), ('zoo_caffe:A.B', {}, 'must be module:Class'),
     ('zoo_caffe:Linear', dict(label=(2, 1, 9, 7)),
-     r'one number per pixel, .* the shape \(2, 1, 9, 8\); got'),
+     r'one number per pixel: .* must have the shape \(2, 9, 8\) or \(2, 1, 9, 8\); got'),
     ('zoo_caffe:Linear', dict(label=PRED[:2]), 'has one number per pixel'),
-    ('zoo_caffe:Linear', dict(label=(2, 72)), 'has one number per pixel'),
+    ('zoo_caffe:Linear', dict(label=(2, 72)), r'a label for \(2, 4, 9, 8\) has one channel'),
     ('zoo_caffe:Linear', dict(label=(1, 2, 9, 8)), 'has one number per pixel'),
     ('zoo_caffe:Linear', dict(label=(2, 0, 9, 8)), 'numbers from 1 upwards'),
     ('zoo_caffe:Linear', dict(input='tanh'), 'input must be one of softmax, sigmoid, raw'),
@@ -327,7 +333,7 @@ def test_stand_in_blob():
 def test_float64_has_the_digits_that_the_net_has_not():
     case = zoo('Squared')
     pred, label = case.example.arrays(3)
-    with gradcheck.subject(case) as precise, gradcheck.LayerSubject(
+    with gradcheck.subject(case) as precise, LayerSubject(
             'Squared', case.spec, case.example, float64=False) as real:
         flat, one_hot = zoo_caffe.Layer.arrays(None, (_holding(pred), _holding(label)))
         exact = zoo_caffe.Squared.loss(None, flat, one_hot)
@@ -348,7 +354,7 @@ SOFTMAX = 'layer { name: "softmax" type: "Softmax" bottom: "score" top: "pred" }
 
 
 def cases(folder, *layers, **keywords):
-    return gradcheck.net_cases(net_file(folder, *layers), **keywords)
+    return net_cases(net_file(folder, *layers), None, Asked(**keywords))
 
 
 def test_input_and_label_are_told_from_the_net(tmp_path):
@@ -423,7 +429,7 @@ def test_probabilities_that_a_loss_of_caffe_needs(tmp_path):
 def test_the_label_is_the_bottom_that_comes_from_the_data(tmp_path):
     path = net_file(tmp_path, input_layer('score', PRED), input_layer('label', PRED), SOFTMAX,
                     loss_layer('EuclideanLoss', bottoms=('label', 'pred')))
-    (case,) = gradcheck.net_cases(path)
+    (case,) = net_cases(path, None, Asked())
     assert (case.spec.pred, case.spec.label) == (1, 0)
     assert 'pred is the prediction, label the label' in case.assumed
     assert bad(check_net(path)) == {}
@@ -466,9 +472,42 @@ def test_a_large_net_is_checked_on_few_pixels(tmp_path):
     assert any('(2, 3, 32, 20) will do for the (1, 3, 200, 20)' in each for each in case.assumed)
 
 
-def test_pixel_weights_are_ones(tmp_path):
+WEIGHTED = [input_layer('pred', PRED), input_layer('label', LABEL)]
+HELD = ('layer { name: "weights" type: "DummyData" top: "w" dummy_data_param { '
+        'shape { dim: 2 dim: 1 dim: 9 dim: 8 } data_filler { type: "constant" value: %g } } }')
+
+
+def weighted(layer):
+    return python(layer, bottoms=('pred', 'label', 'w'))
+
+
+def test_a_third_bottom_of_a_net_is_random_where_the_net_has_no_data(tmp_path):
+    (case,) = cases(tmp_path, *WEIGHTED, input_layer('w', LABEL), weighted('zoo_caffe:Weighted'))
+    assert 'w holds random numbers from 0.5 to 1.5' in case.assumed
+    for layer, expected in (('Weighted', {}), ('WeightForgotten', WRONG)):
+        path = net_file(tmp_path, *WEIGHTED, input_layer('w', LABEL),
+                        weighted('zoo_caffe:' + layer))
+        assert bad(check_net(path)) == expected
+    assert bad(check_net(path, pred=PRED, label=LABEL)) == WRONG
     path = net_file(tmp_path, loss_prototxt({'pred': PRED, 'label': LABEL, 'w': (2, 1, 9, 8)}))
     assert bad(check_net(path)) == {}
+
+
+def test_a_third_bottom_is_what_the_net_holds(tmp_path):
+    for value, expected in ((1, {}), (3, WRONG)):  # at 1 the forgotten weight makes no difference
+        path = net_file(tmp_path, *WEIGHTED, HELD % value, weighted('zoo_caffe:WeightForgotten'))
+        (case,) = net_cases(path, None, Asked())
+        assert 'w holds what the net gives' in case.assumed
+        assert bad(check_net(path)) == expected
+
+
+def test_a_third_bottom_of_a_class(capsys):
+    arguments = ['check', '--class', 'zoo_caffe:WeightTwice', '--pred', '2,4,9,8', '--input',
+                 'softmax']
+    assert main(arguments) == 2
+    assert 'the bottoms are prediction, label and weights' in capsys.readouterr().err
+    assert main(arguments + ['--pixel-weight', '2,1,9,8']) == 1
+    assert 'WRONG gradient' in capsys.readouterr().out
 
 
 DATABASE = ('layer { name: "data" type: "Data" top: "pred" top: "label" '

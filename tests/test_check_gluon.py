@@ -23,7 +23,8 @@ from gluon_dice.__main__ import main
 from gluon_dice.checker.child import Child
 from gluon_dice.checker.subject import GluonLoss
 from gluon_dice.checker.target import read
-from gluon_dice.gradcheck import assert_loss, check_loss, example_of
+from gluon_dice.gradcheck import assert_loss, check_loss
+from soft_dice.checker.asked import Asked
 from soft_dice.checker.findings import CAFFE_KEYS
 from soft_dice.checker.subject import Died, Refused
 
@@ -188,8 +189,8 @@ def test_what_was_assumed_is_said(given, assumed):
     (ValueError, "input must be one of softmax, sigmoid, raw; got 'logits'", zoo.Dice,
      {'input': 'logits'}),
     (ValueError, 'label_kind must be one of', zoo.Dice, {'label_kind': 'dense'}),
-    (ValueError, 'must have the shape', zoo.Dice, {'label': (2, 3, 9, 8)}),
-    (ValueError, 'must be .N, C, .... and label', zoo.Dice, {'pred': (2,)}),
+    (ValueError, 'must have the shape', zoo.Dice, {'label': (2, 2, 9, 8)}),
+    (ValueError, 'at least the axes .N, C., .* got .2,.', zoo.Dice, {'pred': (2,)}),
 ])
 def test_mistakes_of_the_caller_raise(error, message, given, keywords):
     with pytest.raises(error, match=message):
@@ -197,7 +198,7 @@ def test_mistakes_of_the_caller_raise(error, message, given, keywords):
 
 
 def test_float64_unless_something_rounds():
-    example, _ = example_of(**DENSE)
+    example, _ = Asked(**DENSE).read()
     for loss, dtype in ((zoo.Dice, 'float64'), (zoo.Margin, 'float64'), (zoo.Squared, 'float64'),
                         (zoo.Float32Inside, 'float32'), (zoo.Float64Refused, 'float32'),
                         (zoo.RoundsInTheMiddle, 'float32')):
@@ -301,7 +302,8 @@ def test_command_finds_a_defect_and_writes_everything(tmp_path, capsys):
     (['check', 'zoo_gluon:Euclid', *COMMAND[2:]], 'has no Euclid; did you mean Euclidean'),
     (['check', 'zoo_gluon:SHAPES', *COMMAND[2:]], 'must be a gluon Block'),
     ([*COMMAND, '--kwargs', '{"wait": 3}'], "cannot be made: TypeError"),
-    ([*COMMAND[:4], '--label', '3,4,9,8'], r'must have the shape \(2, 9, 8\); got \(3, 4, 9, 8\)'),
+    ([*COMMAND[:4], '--label', '3,4,9,8'],
+     r'must have the shape \(2, 9, 8\) or \(2, 1, 9, 8\); got \(3, 4, 9, 8\)'),
 ])
 def test_command_says_in_one_sentence_why_it_cannot_run(arguments, message, capsys):
     assert main(arguments) == 2

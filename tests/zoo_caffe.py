@@ -173,8 +173,35 @@ class BlobsOnly(Linear):
         super().reshape(bottom, top)
 
 
+class Weighted(Linear):
+    """With weights of pixels in the third bottom: right."""
+
+    def setup(self, bottom, top):
+        if len(bottom) != 3:
+            raise ValueError('the bottoms are prediction, label and weights')
+
+    def arrays(self, bottom):
+        p, g = super().arrays(bottom)
+        self.w = self.weights(bottom[2].data.reshape(len(p), 1, -1))
+        return p, g
+
+    def weights(self, w):
+        return w
+
+    def loss(self, p, g):
+        return super().loss(self.w * p, self.w * g)
+
+    def gradient(self, p, g):
+        return self.w * super().gradient(self.w * p, self.w * g)
+
+    def backward(self, top, propagate_down, bottom):
+        super().backward(top, propagate_down, bottom)
+        if propagate_down[2]:
+            bottom[2].diff[...] = 0
+
+
 RIGHT = [Linear, Squared, PooledClasses, PooledBatch, PooledAll, CrossEntropy, Euclidean, Relu, Max,
-         Float32, BlobsOnly]
+         Float32, BlobsOnly, Weighted]
 
 
 # One defect each: in the gradient.
@@ -304,6 +331,29 @@ class NoSoftmax(Linear):
     """Of probabilities; given logits."""
 
     given = 'raw'
+
+
+# In a third bottom.
+
+class WeightForgotten(Weighted):
+    """The backward forgets the weights: right where they are ones."""
+
+    def gradient(self, p, g):
+        return Linear.gradient(self, p, g)
+
+
+class WeightTwice(Weighted):
+    """The backward has the weights twice: right where they are 0 and 1."""
+
+    def gradient(self, p, g):
+        return self.w * super().gradient(p, g)
+
+
+class WeightOfTheFirst(Weighted):
+    """The first sample's weights are those of all."""
+
+    def weights(self, w):
+        return np.broadcast_to(w[:1], w.shape)
 
 
 # In loss_weight.

@@ -15,6 +15,7 @@ from mxnet.gluon.loss import Loss, SoftmaxCrossEntropyLoss
 SHAPES = {'pred': (2, 4, 9, 8), 'label': (2, 4, 9, 8)}
 INDEX = {'pred': (2, 4, 9, 8), 'label': (2, 9, 8)}
 PROBABILITIES = {**SHAPES, 'input': 'softmax'}
+WEIGHTED = {**PROBABILITIES, 'pixel_weight': (2, 1, 9, 8)}
 
 
 class Animal(NamedTuple):
@@ -449,6 +450,47 @@ class FirstRowOfOne(PlainBlock):
         return super().forward(pred, label)
 
 
+class WeightedOp(DiceOp):
+    """Dice of probabilities times weights of pixels; ``defect`` spoils the weights."""
+
+    def forward(self, is_train, req, in_data, out_data, aux):
+        p, g, w = self.weighted(in_data)
+        super().forward(is_train, req, [p * w, g * w], out_data, aux)
+
+    def backward(self, req, out_grad, in_data, out_data, in_grad, aux):
+        p, g, w = self.weighted(in_data)
+        super().backward(req, out_grad, [p * w, g * w], out_data, in_grad, aux)
+        if self.defect != 'forgets the weights':
+            in_grad[0][:] *= w
+
+    def weighted(self, in_data):
+        p, g, w = in_data
+        if self.defect == 'weights of the first':
+            w = mx.nd.broadcast_like(w[:1], w, lhs_axes=(0,), rhs_axes=(0,))
+        return p, g, mx.nd.broadcast_like(w, p)
+
+
+@mx.operator.register('zoo_weighted_dice')
+class WeightedProperty(DiceProperty):
+
+    def list_arguments(self):
+        return ['pred', 'label', 'pixel_weight']
+
+    def infer_shape(self, shapes):
+        (_, label), loss, aux = shapes[:2], *super().infer_shape(shapes[:2])[1:]
+        return [shapes[0], label, shapes[2]], loss, aux
+
+    def create_operator(self, ctx, shapes, dtypes):
+        return WeightedOp(self.defect)
+
+
+def weighted_by_hand(defect=''):
+    class WeightedByHand(HybridBlock):
+        def hybrid_forward(self, F, pred, label, pixel_weight):
+            return F.Custom(pred, label, pixel_weight, op_type='zoo_weighted_dice', defect=defect)
+    return WeightedByHand
+
+
 class FirstSampleOnly(PlainBlock):
     """[0] left in from debugging."""
 
@@ -484,6 +526,7 @@ RIGHT = {
     'function of arrays': Animal(function_of_arrays, {}),
     'by hand': Animal(by_hand(), {}, PROBABILITIES),
     'autograd.Function': Animal(RightFunction, {}),
+    'with weights': Animal(weighted_by_hand(), {}, WEIGHTED),
 }
 
 WRONG = {
@@ -511,6 +554,10 @@ WRONG = {
     'small class dropped': Animal(SmallClassDropped, {'classes': 'class dropped'}),
     'fails on one': Animal(FailsOnOne, {'batch': 'N=1 fails'}),
     'first row of one': Animal(FirstRowOfOne, {'batch': 'N=1 fails'}),
+    'weights forgotten': Animal(weighted_by_hand('forgets the weights'),
+                                {'gradient': 'wrong', 'relative_error': 'wrong'}, WEIGHTED),
+    'weights of the first': Animal(weighted_by_hand('weights of the first'),
+                                   {'batch': 'wrong sample'}, WEIGHTED),
     'first sample only': Animal(FirstSampleOnly, {'batch': 'sample ignored'}),
     'images only': Animal(ImagesOnly, {'shapes': 'fails on 3-D'}),
     'autograd.Function': Animal(WrongFunction, {'gradient': 'wrong', 'relative_error': 'wrong'}),

@@ -414,6 +414,20 @@ class WrongSample(Animal):
         out[...] = upstream * self.loss.backward(pred, label)[::-1]
 
 
+class LabelOfTheFirst(Animal):
+    """Every sample is held to the first one's label."""
+
+    def forward(self, pred, label):
+        return super().forward(pred, self.first(pred, label))
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, self.first(pred, label), upstream, out)
+
+    def first(self, pred, label):
+        one_hot(pred, label)  # which refuses what does not fit
+        return np.broadcast_to(label[:1], label.shape)
+
+
 class OnlySample0(Animal):
     def backward(self, pred, label, upstream, out):
         super().backward(pred, label, upstream, out)
@@ -737,6 +751,8 @@ BROKEN = {
     # of one class, as there the samples' gradients resemble each other and a step still leads down
     'wrong sample': (lambda dtype: WrongSample(Dice(example=BINARY), dtype),
                      dict(WRONG, batch='wrong sample')),
+    'label of the first sample': (lambda dtype: LabelOfTheFirst(Dice(), dtype),
+                                  {'batch': 'wrong sample'}),
     'only sample 0': (lambda dtype: OnlySample0(Dice(), dtype),
                       dict(WRONG, batch='sample ignored')),
     'a batch of one crashes': (lambda dtype: SingleSampleCrash(Dice(), dtype),

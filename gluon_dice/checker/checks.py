@@ -88,7 +88,7 @@ def weight(subject: GluonLoss, trial: Trial, findings: Findings) -> Finding:
     parts: List[Finding] = []
     if subject.target.weighted is not None:
         parts.append(_global_weight(subject, trial.pred, trial.label))
-    if 'sample_weight' in subject.target.takes:
+    if 'sample_weight' in subject.target.takes[len(subject.target.feed.further):]:
         parts.append(_sample_weight(subject, trial.pred, trial.label))
     if not parts:
         return Finding('not applicable', None, 'The loss has no weight, as gluon Losses have, and '

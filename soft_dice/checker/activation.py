@@ -60,7 +60,7 @@ def wants(subject: Subject, example: Example, seed: int = 0) -> Wants:
     if probe.saturates():
         return Wants('raw', 'sigmoid', value)
     if probe.needs_probabilities():
-        return Wants('softmax' if example.classes > 1 else 'sigmoid', '', value)
+        return Wants('softmax' if example.channels > 1 else 'sigmoid', '', value)
     return Wants(None, '', value)
 
 
@@ -102,7 +102,7 @@ class _Probe:
     def normalised(self) -> str:
         """The axis over which a softmax takes out what is added to all."""
         one = (1,) * (len(self.example.pred) - 2)
-        pixels, n, c = self.example.pred[2:], self.example.pred[0], self.example.classes
+        pixels, n, c = self.example.pred[2:], self.example.pred[0], self.example.channels
         if self.still(self.loss(0.5 * self.z) - self.raw):  # an argmax sees no scale, a softmax does
             return ''
         if c > 1 and self._stays((n, 1) + pixels):
@@ -174,7 +174,7 @@ OTHERS = ' The other rows are of the loss fed with what it expects.'
 
 
 def _twice(given: Given, wanted: Wants, example: Example, value: Dict[str, Any]) -> Finding:
-    largest = np.e / (np.e + example.classes - 1) if wanted.applies == 'softmax' else \
+    largest = np.e / (np.e + example.channels - 1) if wanted.applies == 'softmax' else \
         np.e / (1 + np.e)
     return Finding('applied twice', value, f'{given.source} gives probabilities, and the loss '
                    f'applies a {wanted.applies} to them once more: what it sees as probability is '

@@ -7,7 +7,7 @@ from . import numeric
 from .comparison import BARS
 from .findings import Finding, Findings, said
 from .subject import Refused
-from .trial import NEGLIGIBLE, Trial, begin, inputs, label_classes, label_of, resized
+from .trial import NEGLIGIBLE, Trial, begin, inputs, resized
 
 SAME = 1e-3  # relative: so near are a gradient and itself, computed in another way in float32
 ALIKE = 0.3  # so near, where a smoothing constant counts once for two samples together
@@ -32,12 +32,26 @@ def batch(trial: Trial, findings: Findings) -> Finding:
     pair = _Pair(trial)
     together = pair.judge(findings['gradient'].verdict in ('correct', 'wrong', 'stale'))
     value.update(together.value)
+    value['order_error'] = _order_error(trial, findings['gradient'].verdict == 'correct')
+    if value['order_error'] > SAME:
+        return Finding('wrong sample', value, 'The same samples in another order have another loss '
+                       'or other gradients: samples are mixed up, or held to the label or weight '
+                       f'of another (relative difference {value["order_error"]:.2g}).')
     value.update(alone.compare(findings['gradient'].verdict == 'correct'))
     if value['alone_error'] > (SAME if together.verdict == 'separate' else ALIKE):
         return Finding('N=1 fails', value, 'A batch of one sample has another loss or gradient '
                        'than the same sample twice: what is right for two samples is not read '
                        f'rightly for one (relative difference {value["alone_error"]:.2g}).')
     return together._replace(value=value)
+
+
+def _order_error(trial: Trial, gradient: bool) -> float:
+    """How far loss and, if wished, gradient are from those of the samples in reversed order."""
+    turned = trial.subject.evaluate(trial.pred[::-1].copy(), trial.label[::-1].copy())
+    error = numeric.relative_error(np.sum(turned.value), np.sum(trial.answer.value))
+    if gradient and np.isfinite(turned.gradient).all():
+        error = max(error, numeric.relative_error(turned.gradient[::-1], trial.gradient))
+    return error
 
 
 class _Alone:
@@ -76,10 +90,10 @@ class _Pair:
         self.example = resized(trial.example, 2, trial.example.pred[2:])
         self.random = inputs(trial.subject, self.example, trial.seed + 1)
         rng = np.random.RandomState([trial.seed, 3])
-        number = label_classes(self.example)
+        number = self.example.classes
         index = rng.choice(number, self.example.pred[:1] + self.example.pred[2:],
                            p=_mostly_background(number))
-        label = label_of(self.example, index)
+        label = self.example.label_of(index)
         easy = self.example.towards(label, 2.0)
         self.easy = (easy.astype(trial.subject.dtype).astype(float), label)
 

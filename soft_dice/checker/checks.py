@@ -12,7 +12,7 @@ from .gradient import direction, gradient, upstream
 from .numeric import element_by_element, quantum
 from .shapes import shapes
 from .subject import Died, Example, Refused, Subject
-from .trial import CannotResize, Trial, begin, label_classes, label_of, resized
+from .trial import CannotResize, Trial, begin, resized
 
 KEYS = ('gradient', 'relative_error', 'direction', 'activation', 'loss_weight', 'empty', 'batch', 'classes',
         'shapes')
@@ -112,9 +112,9 @@ def _squares(example: Example, seed: int) -> Tuple[np.ndarray, np.ndarray]:
     space = example.pred[2:]
     centred = [np.abs(np.arange(length) - (length - 1) / 2) / (length / 2) for length in space]
     outside = np.max(np.meshgrid(*centred, indexing='ij'), axis=0) if space else np.zeros(())
-    classes = label_classes(example)
+    classes = example.classes
     index = np.minimum((1 - outside) * classes, classes - 1).astype(int)
-    label = label_of(example, np.broadcast_to(index, example.pred[:1] + space))
+    label = example.label_of(np.broadcast_to(index, example.pred[:1] + space))
     noise = np.random.RandomState(seed).standard_normal(example.pred)
     return example.prediction(1.5 * example.truth(label) - 0.5 + 0.7 * noise), label
 

@@ -6,7 +6,7 @@ import numpy as np
 from . import numeric
 from .comparison import Comparison, compare
 from .findings import Finding, Findings
-from .trial import NEGLIGIBLE, Trial, begin, inputs, label_classes, label_of, resized
+from .trial import NEGLIGIBLE, Trial, begin, inputs, resized
 from .subject import Example
 
 SURE = 12.0  # logits of a prediction that leaves nothing over for other classes
@@ -70,15 +70,15 @@ def _silent_and_absent(trial: Trial) -> Tuple[Set[int], Set[int]]:
     axes = (0,) + tuple(range(2, trial.pred.ndim))
     norms = np.sqrt(np.sum(np.square(trial.gradient), axis=axes))
     present = trial.example.truth(trial.label).any(axis=axes)
-    classes = range(1, len(norms))
-    return ({c for c in classes if norms[c] < NEGLIGIBLE * norms.max()},
-            {c for c in classes if not present[c]})
+    channels = dict(enumerate(trial.example.order[1:], 1))
+    return ({c for c, channel in channels.items() if norms[channel] < NEGLIGIBLE * norms.max()},
+            {c for c, channel in channels.items() if not present[channel]})
 
 
 def _roomy(example: Example) -> Example:
     """The example with pixels enough for classes of 1, of 9 and of more."""
     space = example.pred[2:]
-    enough = max(64, 4 * label_classes(example))
+    enough = max(64, 4 * example.classes)
     if np.prod(space) < enough:
         space = (int(np.ceil(enough ** 0.5)),) * 2 + space[2:] if len(space) > 1 else (enough,)
     return resized(example, example.pred[0], space)
@@ -86,7 +86,7 @@ def _roomy(example: Example) -> Example:
 
 def _foreground(example: Example, most: Optional[int] = None) -> List[int]:
     """The classes after the background, or so many of them, the first and the last included."""
-    found = range(1, label_classes(example))
+    found = range(1, example.classes)
     if most is None or len(found) <= most:
         return list(found)
     return [found[int(i)] for i in np.linspace(0, len(found) - 1, most)]
@@ -107,7 +107,7 @@ def _effects(trial: Trial, example: Example, c: int) -> Dict[str, float]:
         sizes = sizes[-1:]
     effects = {}
     for size in sizes:
-        truth, right, wrong = _maps(number, label_classes(example), c, size)
+        truth, right, wrong = _maps(number, example.classes, c, size)
         label = _label(example, truth)
         low, high = (trial.subject.total(example.towards(_label(example, each), SURE), label)
                      for each in (right, wrong))
@@ -137,8 +137,8 @@ def _maps(number: int, classes: int, c: int, size: int
 
 def _label(example: Example, index: np.ndarray) -> np.ndarray:
     """The same pixels in every sample."""
-    return label_of(example, np.broadcast_to(index.reshape(example.pred[2:]),
-                                             example.pred[:1] + example.pred[2:]))
+    return example.label_of(np.broadcast_to(index.reshape(example.pred[2:]),
+                                            example.pred[:1] + example.pred[2:]))
 
 
 def _own_costs(trial: Trial, example: Example) -> Dict[int, float]:
@@ -147,7 +147,7 @@ def _own_costs(trial: Trial, example: Example) -> Dict[int, float]:
     To take class i for class j costs A_i + B_j, where the loss is a sum of a part for each class;
     A_c + B_c comes from the six mistakes among c and two more classes.
     """
-    labels = label_classes(example)
+    labels = example.classes
     if labels < 3:
         return {}
     truth = np.sort(np.resize(np.arange(labels), int(np.prod(example.pred[2:]))))
@@ -243,7 +243,7 @@ def _rare(trial: Trial, example: Example, chosen: List[int], size: int
 
 def _in_channel(trial: Trial, c: int) -> Comparison:
     part = np.zeros_like(trial.pred)
-    part[:, trial.example.channel(c)] = 1
+    part[:, trial.example.order[c]] = 1
     found = compare(trial, LINES, part)
     return compare(trial, part=part) if found.wrong else found
 
@@ -251,7 +251,7 @@ def _in_channel(trial: Trial, c: int) -> Comparison:
 def _found_wrong(trial: Trial, found: Comparison, c: int, size: int) -> Finding:
     """Is the class left out, which its own pixels show, or is its gradient another?"""
     line = np.zeros((1,) + trial.pred.shape)
-    channel = trial.example.channel(c)
+    channel = trial.example.order[c]
     line[0, :, channel] = trial.example.truth(trial.label)[:, channel]
     claimed = numeric.along(trial.gradient_near, line)[0]
     slope = trial.near.derivatives(line, found.noise).value[0]

@@ -6,16 +6,17 @@ import importlib
 import os
 import platform
 import sys
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence, Union
 
 import numpy as np
 
 from ..arrays import CannotRun
 from . import report
 from .activation import Given
+from .asked import NONE, Asked
 from .checks import Evidence
 from .findings import Findings
-from .subject import INPUTS, Shape
+from .subject import INPUTS, LABELS, Shape
 
 
 def find(text: str) -> Any:
@@ -63,17 +64,26 @@ def add_without(framework: str, commands: 'argparse._SubParsersAction[argparse.A
     each.set_defaults(run=refuse)
 
 
-def add_input_arguments(parser: argparse.ArgumentParser, label_kinds: Sequence[str]) -> None:
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--pred', type=_shape, metavar='N,C,...',
                         help="the prediction's shape, for example 2,4,9,8")
     parser.add_argument('--label', type=_shape, metavar='N,...',
                         help="the label's shape, for example 2,9,8 or 2,1,9,8")
     parser.add_argument('--input', choices=INPUTS,
                         help='what the prediction holds: probabilities, or raw scores')
-    parser.add_argument('--label-kind', choices=label_kinds,
-                        help='class numbers, one-hot, 0 and 1'
-                             + (', or -1 and 1' if 'signed' in label_kinds else ''))
+    parser.add_argument('--label-kind', choices=LABELS + ('signed',),
+                        help='class numbers, one-hot, 0 and 1, or -1 and 1')
+    parser.add_argument('--pixel-weight', type=_shape, metavar='N,1,...',
+                        help='the shape of a third input, which gets random positive numbers')
+    parser.add_argument('--background', type=_background, default=0, metavar='CHANNEL',
+                        help=f'of class 0 in the prediction: 0, -1 for the last, or {NONE}')
+    parser.add_argument('--axis', type=int, default=1,
+                        help='of the classes: 1, or -1 for channels last')
     parser.add_argument('--seed', type=_seed, default=0, help='of the random input')
+
+
+def asked(arguments: argparse.Namespace) -> Asked:
+    return Asked(*(getattr(arguments, name) for name in Asked._fields))
 
 
 def given(arguments: argparse.Namespace) -> Given:
@@ -92,6 +102,14 @@ def _shape(text: str) -> Shape:
         raise argparse.ArgumentTypeError(f'a shape is numbers from 1 upwards, for example 2,4,9,8; '
                                          f'got {text!r}')
     return shape
+
+
+def _background(text: str) -> Union[int, str]:
+    try:
+        return text if text == NONE else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'the background is a channel, for example 0 or -1, or '
+                                         f'{NONE}; got {text!r}') from None
 
 
 def _seed(text: str) -> int:

@@ -5,7 +5,7 @@ import numpy as np
 
 from .findings import Finding, Findings, said
 from .subject import Refused
-from .trial import Trial, label_of
+from .trial import Trial
 
 WORDS = {'perfect': 'a perfect', 'imperfect': 'an imperfect',
          'exact': 'an exact (0 and 1)'}
@@ -15,7 +15,7 @@ def empty(trial: Trial, findings: Findings) -> Finding:
     """All background, predicted perfectly and imperfectly."""
     example = trial.example
     label = np.zeros(example.label) if example.label_kind == 'binary' else \
-        label_of(example, np.zeros(example.pred[:1] + example.pred[2:], int))
+        example.label_of(np.zeros(example.pred[:1] + example.pred[2:], int))
     predictions = {'perfect': example.towards(label), 'imperfect': trial.pred}
     if example.input != 'raw':
         predictions['exact'] = example.truth(label)

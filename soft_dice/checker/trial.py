@@ -90,19 +90,3 @@ def resized(example: Example, samples: int, space: Shape) -> Example:
                            f'shape {example.pred}')
     return example.replace(pred=(samples,) + example.pred[1:2] + space,
                            label=(samples,) + example.label[1:head] + space)
-
-
-def label_of(example: Example, index: np.ndarray) -> np.ndarray:
-    """The label, in the example's shape and kind, whose pixels are of these classes.
-
-    index : (N,) + space.
-    """
-    if example.label == example.pred and example.classes > 1:
-        return example.one_hot(index)
-    return index.reshape(example.label).astype(np.float64)
-
-
-def label_classes(example: Example) -> int:
-    """How many classes the label can name."""
-    binary = example.label_kind == 'binary' and example.label != example.pred
-    return 2 if binary or example.classes == 1 else example.classes
