@@ -5,8 +5,7 @@ from typing import List
 import caffe
 
 from soft_dice.arrays import CannotRun
-from soft_dice.checker import checks, command
-from soft_dice.checker.subject import Died, Refused
+from soft_dice.checker import command
 
 from . import gradcheck
 from .checker import cases
@@ -44,18 +43,13 @@ def _cases(arguments: argparse.Namespace) -> List[cases.Case]:
 
 
 def _check_case(case: cases.Case, arguments: argparse.Namespace) -> int:
-    with gradcheck.subject(case) as layer:
+    with command.watch(arguments) as watch, gradcheck.subject(case, watch) as layer:
         findings = gradcheck.check_subject(layer, case, arguments.seed)
-        evidence = None
-        if command.wants_evidence(arguments):
-            try:
-                evidence = checks.evidence(layer, case.example, arguments.seed)
-            except (Refused, Died):  # of which the findings tell
-                pass
+        picture = command.picture(arguments, layer, case.example)
     assumed = f'Assumed: {"; ".join(case.assumed)}.' if case.assumed else 'Nothing was assumed.'
     if arguments.json != '-':
         print(assumed)
-    return command.emit(arguments, findings, evidence, case.title,
+    return command.emit(arguments, findings, picture, case.title,
                         [assumed, f'Seed {arguments.seed}; numbers in {layer.dtype}.',
                          command.versions(caffe)])
 

@@ -24,6 +24,7 @@ from soft_dice.checker.findings import CAFFE_KEYS, Finding, Findings
 from soft_dice.checker.numeric import relative_error
 from soft_dice.checker.subject import Died, Refused, Shape
 from soft_dice.checker.trial import Trial
+from soft_dice.checker.watch import Watch
 
 from .checker.cases import Case, class_case, class_name, net_cases
 from .checker.subject import LayerSubject
@@ -32,7 +33,8 @@ from .checker.subject import LayerSubject
 def check_layer(layer: Union[type, str], pred: Shape, label: Optional[Shape] = None,
                 param_str: str = '', input: str = 'raw', label_kind: Optional[str] = None,
                 seed: int = 0, pixel_weight: Optional[Shape] = None,
-                background: Union[int, str] = 0, axis: int = 1) -> Findings:
+                background: Union[int, str] = 0, axis: int = 1,
+                seconds: Optional[float] = None) -> Findings:
     """What is right and wrong with a Python loss layer of the bottoms prediction and label.
 
     Parameters
@@ -46,6 +48,7 @@ def check_layer(layer: Union[type, str], pred: Shape, label: Optional[Shape] = N
         default told from the shapes.
     pixel_weight : the shape of a third bottom, which is filled with random positive numbers.
     background, axis : as :class:`soft_dice.checker.asked.Asked`.
+    seconds : the time that it may take; what is then not looked at has the verdict 'left out'.
 
     Returns
     -------
@@ -53,16 +56,17 @@ def check_layer(layer: Union[type, str], pred: Shape, label: Optional[Shape] = N
 
     Raises
     ------
-    CannotRun : the layer cannot be found, or cannot be set up for these shapes.
+    CannotRun : the layer cannot be found, or cannot be set up for these shapes, or there was no
+        time to judge its gradient.
     """
     asked = Asked(pred, label, input, label_kind, pixel_weight, background, axis)
-    return check_case(class_case(layer, asked, param_str), seed)
+    return check_case(class_case(layer, asked, param_str), seed, seconds)
 
 
 def check_net(path: str, layer: Optional[str] = None, pred: Optional[Shape] = None,
               label: Optional[Shape] = None, input: Optional[str] = None,
               label_kind: Optional[str] = None, seed: int = 0, background: Union[int, str] = 0,
-              axis: int = 1) -> Findings:
+              axis: int = 1, seconds: Optional[float] = None) -> Findings:
     """As ``check_layer``, for a layer of the net in a prototxt: Caffe's own losses, too.
 
     ``layer`` is its name, which a net with one loss does not need.  What else is not given is
@@ -73,7 +77,7 @@ def check_net(path: str, layer: Optional[str] = None, pred: Optional[Shape] = No
     if len(cases) > 1:
         raise CannotRun(f'{path} has several losses, name one of '
                         + ', '.join(case.name for case in cases))
-    return check_case(cases[0], seed)
+    return check_case(cases[0], seed, seconds)
 
 
 def assert_layer(layer: Union[type, str], *arguments: Any, allow: Iterable[str] = (),
@@ -85,13 +89,13 @@ def assert_layer(layer: Union[type, str], *arguments: Any, allow: Iterable[str] 
     report.assert_good(check_layer(layer, *arguments, **keywords), class_name(layer), allow)
 
 
-def check_case(case: Case, seed: int = 0) -> Findings:
-    with subject(case) as layer:
+def check_case(case: Case, seed: int = 0, seconds: Optional[float] = None) -> Findings:
+    with subject(case, Watch(seconds)) as layer:
         return check_subject(layer, case, seed)
 
 
-def subject(case: Case) -> LayerSubject:
-    return LayerSubject(case.name, case.spec, case.example)
+def subject(case: Case, watch: Optional[Watch] = None) -> LayerSubject:
+    return LayerSubject(case.name, case.spec, case.example, watch=watch)
 
 
 def check_subject(layer: LayerSubject, case: Case, seed: int = 0) -> Findings:

@@ -5,12 +5,12 @@ import numpy as np
 
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.feed import Feed, Further
-from soft_dice.checker.subject import Died, Example, Refused, Shape
+from soft_dice.checker.subject import Died, Example, Hung, Refused, Shape
 
 from . import caffe_proto, params, prototxt
 from .checker.rig import NetTrial, Pass, Spec
 from .checker.subject import LayerSubject
-from .checker.worker import Hung, Session
+from .checker.worker import Session
 
 LIMIT = 600.0  # seconds to load a net, or for one pass through it: VGG on a CPU takes its time
 

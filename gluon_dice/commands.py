@@ -11,9 +11,12 @@ from soft_dice.checker import command
 from soft_dice.native.build import BuildError, cached
 
 from . import compat, native
+from .checker.subject import GluonLoss
 from .checker.target import read
-from .gradcheck import full_report
+from .gradcheck import findings_of
 from .stage_one import Custom, Kernels, Operators, choose
+
+PICTURE = 1024  # elements in it: each takes two calls of some milliseconds
 
 
 def build(arguments: argparse.Namespace) -> int:
@@ -53,10 +56,12 @@ def check(arguments: argparse.Namespace) -> int:
     except (TypeError, ValueError) as error:
         raise CannotRun(str(error)) from None
     target.feed = feed
-    found = full_report(target, example, command.given(arguments), arguments.seed,
-                        picture=command.wants_evidence(arguments))
-    return command.emit(arguments, found.findings, found.evidence, found.name,
-                        [*found.details, f'Seed {arguments.seed}.', command.versions(mx)])
+    with command.watch(arguments) as watch, GluonLoss(target, example, watch=watch) as loss:
+        findings = findings_of(loss, example, arguments.seed, command.given(arguments))
+        picture = command.picture(arguments, loss, example, PICTURE)
+    return command.emit(arguments, findings, picture, target.name, [
+        f'Read as {target.assumed}.', f'Computed in {loss.dtype}.', f'Seed {arguments.seed}.',
+        command.versions(mx)])
 
 
 def _kwargs(text: str) -> Dict[str, Any]:

@@ -10,37 +10,25 @@ In a test of your own loss, one line::
 fails with a table of what is wrong.  ``python -m gluon_dice check`` is the same as a command.
 """
 from functools import partial
-from typing import Any, Dict, Iterable, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, Optional, Union
 
 from soft_dice.checker import report
 from soft_dice.checker.activation import Given
 from soft_dice.checker.asked import Asked
-from soft_dice.checker.checks import Evidence, Look, check
-from soft_dice.checker.checks import evidence as evidence_of
+from soft_dice.checker.checks import Look, check
 from soft_dice.checker.findings import GLUON_KEYS, Finding, Findings
-from soft_dice.checker.subject import Died, Example, Refused, Shape
+from soft_dice.checker.subject import Example, Shape
+from soft_dice.checker.watch import Watch
 
 from .checker.checks import head_gradient, hybridize, output_shape, weight
-from .checker.child import LIMIT
-from .checker.subject import GluonLoss
-from .checker.target import Target, read
-
-PICTURE = 1024  # elements in it: each takes two calls of some milliseconds
-
-
-class Report(NamedTuple):
-    """Findings under GLUON_KEYS; what the picture needs; how the loss was read."""
-
-    findings: Findings
-    evidence: Optional[Evidence]
-    name: str
-    details: Tuple[str, ...]
-
+from .checker.subject import PATIENCE, GluonLoss
+from .checker.target import read
 
 def check_loss(loss: Any, pred: Shape, label: Shape, kwargs: Optional[Dict[str, Any]] = None,
                input: str = 'raw', label_kind: Optional[str] = None, seed: int = 0,
-               limit: float = LIMIT, pixel_weight: Optional[Shape] = None,
-               background: Union[int, str] = 0, axis: int = 1) -> Findings:
+               limit: float = PATIENCE, pixel_weight: Optional[Shape] = None,
+               background: Union[int, str] = 0, axis: int = 1,
+               seconds: Optional[float] = None) -> Findings:
     """Look at a loss from all sides; raises nothing for a defect.
 
     Parameters
@@ -52,9 +40,10 @@ def check_loss(loss: Any, pred: Shape, label: Shape, kwargs: Optional[Dict[str, 
         probabilities.
     label_kind : 'index', 'onehot', 'binary' (0 and 1) or 'signed' (-1 and 1); by default 'index',
         but for a label of pred's shape 'onehot', or 'binary' for one channel.
-    limit : seconds for one call of the loss.
+    limit : seconds after which a call of the loss hangs, if it is not one of a slow loss.
     pixel_weight : the shape of a third input, which is filled with random positive numbers.
     background, axis : as :class:`soft_dice.checker.asked.Asked`.
+    seconds : the time that it may take; what is then not looked at has the verdict 'left out'.
 
     Returns
     -------
@@ -64,11 +53,12 @@ def check_loss(loss: Any, pred: Shape, label: Shape, kwargs: Optional[Dict[str, 
     Raises
     ------
     TypeError, ValueError : what was given is no loss, or the shapes make no sense.
+    CannotRun : there was no time to judge its gradient, or it does not end.
     """
     example, feed = Asked(pred, label, input, label_kind, pixel_weight, background, axis).read()
     target = read(loss, kwargs)
     target.feed = feed
-    with GluonLoss(target, example, limit) as subject:
+    with GluonLoss(target, example, limit, Watch(seconds)) as subject:
         return findings_of(subject, example, seed)
 
 
@@ -81,19 +71,6 @@ def assert_loss(loss: Any, pred: Shape, label: Shape, allow: Iterable[str] = (),
     """
     name = getattr(loss, '__name__', type(loss).__name__)
     report.assert_good(check_loss(loss, pred, label, **keywords), name, allow)
-
-
-def full_report(target: Target, example: Example, given: Given, seed: int = 0,
-                picture: bool = False) -> Report:
-    """All that the command shows."""
-    with GluonLoss(target, example) as subject:
-        findings = findings_of(subject, example, seed, given)
-        try:
-            evidence = evidence_of(subject, example, seed, PICTURE) if picture else None
-        except (Refused, Died):  # as the findings say
-            evidence = None
-    details = (f'Read as {target.assumed}.', f'Computed in {subject.dtype}.')
-    return Report(findings, evidence, target.name, details)
 
 
 def findings_of(subject: GluonLoss, example: Example, seed: int = 0, given: Optional[Given] = None

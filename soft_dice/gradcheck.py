@@ -30,6 +30,7 @@ from .checker.numeric import (Point, along, element_by_element, largest_element,
                               unit, worst_element)
 from .checker.report import assert_good
 from .checker.subject import Shape
+from .checker.watch import Watch
 
 VJP = Callable[[np.ndarray], np.ndarray]
 Function = Callable[[np.ndarray], Tuple[np.ndarray, VJP]]
@@ -125,7 +126,7 @@ def assert_gradient(result: GradcheckResult, tolerance: float) -> None:
 def check_loss(function: Loss, pred: Shape, label: Shape, input: str = 'raw',
                label_kind: Optional[str] = None, seed: int = 0,
                pixel_weight: Optional[Shape] = None, background: Union[int, str] = 0,
-               axis: int = 1) -> Findings:
+               axis: int = 1, seconds: Optional[float] = None) -> Findings:
     """What is right and wrong with a loss in NumPy.
 
     Parameters
@@ -138,6 +139,7 @@ def check_loss(function: Loss, pred: Shape, label: Shape, input: str = 'raw',
     label_kind : 'index' class numbers, 'onehot' or 'binary'; by default told from the shapes.
     pixel_weight : the shape of a third argument, which is filled with random positive numbers.
     background, axis : as :class:`soft_dice.checker.asked.Asked`.
+    seconds : the time that it may take; what is then not looked at has the verdict 'left out'.
 
     Returns
     -------
@@ -146,9 +148,10 @@ def check_loss(function: Loss, pred: Shape, label: Shape, input: str = 'raw',
     Raises
     ------
     ValueError : shapes that contradict each other.
+    CannotRun : there was no time to judge its gradient.
     """
     example, feed = Asked(pred, label, input, label_kind, pixel_weight, background, axis).read()
-    return check(FunctionSubject(function, feed), example, seed)
+    return check(FunctionSubject(function, feed, Watch(seconds)), example, seed)
 
 
 def assert_loss(function: Loss, *arguments: Any, allow: Iterable[str] = (), **keywords: Any

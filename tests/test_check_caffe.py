@@ -131,7 +131,7 @@ def defective():
 
 def test_every_layer_of_the_zoo_is_judged():
     layers = {name for name, each in vars(zoo_caffe).items() if isinstance(each, type)}
-    assert layers - {'Layer'} == {each.__name__ for each in zoo_caffe.RIGHT} | set(DEFECTS)
+    assert layers - {'Layer', 'Hangs', 'Slow'} == {each.__name__ for each in zoo_caffe.RIGHT} | set(DEFECTS)
 
 
 @pytest.mark.parametrize('name', list(DEFECTS))
@@ -268,6 +268,43 @@ def test_a_class_of_the_main_program_is_explained():
     layer_class = type('Loss', (zoo_caffe.Linear,), {'__module__': '__main__'})
     with pytest.raises(CannotRun, match='move Loss into a file'):
         check_layer(layer_class, PRED)
+
+
+# Slow layers.
+
+def test_a_layer_that_never_answers_is_no_finding():
+    with pytest.raises(CannotRun, match='gave no answer within .* it hangs on an ordinary input, or '
+                                        'is slow and needs more time'):
+        check_layer('zoo_caffe:Hangs', PRED, input='softmax', seconds=2)
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_a_slow_layer_and_what_was_left_out(tmp_path):
+    (tmp_path / 'slow.py').write_text(
+        'import time, zoo_caffe\n'
+        'class Slow(zoo_caffe.Linear):\n'
+        '    def forward(self, bottom, top):\n'
+        '        time.sleep(0.15)\n'
+        '        super().forward(bottom, top)\n')
+    done = subprocess.run(
+        [sys.executable, '-c', 'import pty, sys; sys.exit(pty.spawn([sys.executable, "-m", '
+         '"caffe_layers", "check", "--class", "slow:Slow", "--pred", "2,4,9,8", "--input", '
+         '"softmax", "--seconds", "20"]) >> 8)'],
+        cwd=str(tmp_path), env=surroundings(), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    said = done.stdout.decode()
+    assert 'dies' not in said
+    if done.returncode == 2:  # on a machine that is slow itself
+        assert 'were over before the gradient could be judged' in said
+    else:
+        assert done.returncode == 0 and 'Left out for want of time: classes' in said
+    assert 'gradient: ' in said and 'of 20 seconds\r\x1b[K' in said
+
+
+def test_a_slow_layer_is_no_layer_that_hangs():
+    case = zoo('Slow')
+    with LayerSubject('Slow', case.spec, case.example, patience=0.05, float64=False) as layer:
+        for seed in range(3):
+            assert np.isfinite(layer.value(*case.example.arrays(seed)))
 
 
 # The process that may die.

@@ -24,6 +24,7 @@ from gluon_dice.checker.child import Child
 from gluon_dice.checker.subject import GluonLoss
 from gluon_dice.checker.target import read
 from gluon_dice.gradcheck import assert_loss, check_loss
+from soft_dice.arrays import CannotRun
 from soft_dice.checker.asked import Asked
 from soft_dice.checker.findings import CAFFE_KEYS
 from soft_dice.checker.subject import Died, Refused
@@ -269,6 +270,35 @@ def test_child_survives_errors_and_is_replaced_after_its_death():
         assert child.call('count') == 1
 
 
+# ---- slow losses ----
+
+def test_a_slow_loss_does_not_hang():
+    example, _ = Asked(**DENSE).read()
+    with GluonLoss(read(zoo.Slow), example, patience=0.05) as subject:
+        for seed in range(3):
+            assert subject.value(*example.arrays(seed)).shape == (2,)
+
+
+def test_the_seconds_of_a_check_are_kept():
+    started = time.monotonic()
+    with pytest.raises(CannotRun, match='gave no answer within 1 seconds: it hangs .* or is slow'):
+        check_loss(zoo.Hangs, **DENSE, seconds=1)
+    with pytest.raises(CannotRun, match='2 seconds were over before the gradient'):
+        check_loss(zoo.Slow, **DENSE, seconds=2)
+    assert time.monotonic() - started > 2
+
+
+@pytest.mark.slow
+def test_the_command_says_what_it_left_out(capsys):
+    status = main(['check', 'zoo_gluon:Slow', '--pred', '2,4,9,8', '--label', '2,4,9,8',
+                   '--seconds', '12'])
+    said = capsys.readouterr()
+    if status == 2:  # on a machine that is slow itself
+        assert '12 seconds were over before the gradient could be judged' in said.err
+    else:
+        assert status == 0 and 'Left out for want of time: ' in said.out
+
+
 # ---- the command ----
 
 COMMAND = ['check', 'zoo_gluon:Euclidean', '--pred', '2,4,9,8', '--label', '2,4,9,8']
@@ -313,7 +343,8 @@ def test_command_says_in_one_sentence_why_it_cannot_run(arguments, message, caps
 
 
 @pytest.mark.parametrize('option', [['--pred', '2,x'], ['--kwargs', '{'], ['--kwargs', '[1]'],
-                                    ['--input', 'logits']])
+                                    ['--input', 'logits'], ['--seconds', '0'], ['--seconds', 'long'],
+                                    ['--background', 'first'], ['--axis', 'last']])
 def test_command_refuses_bad_options(option, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*COMMAND, *option])

@@ -1,7 +1,9 @@
 """The checker is checked: right losses are found right, and of a defect that one is found alone."""
 import argparse
+import io
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from soft_dice.checker.checks import KEYS, check, evidence
 from soft_dice.checker.findings import Finding
 from soft_dice.checker.subject import Example
 from soft_dice.checker.trial import begin
+from soft_dice.checker.watch import OutOfTime, Watch
 from soft_dice.gradcheck import assert_loss, check_loss
 
 DTYPES = ['float32', 'float64']
@@ -304,6 +307,82 @@ def test_a_loss_that_wants_probabilities_to_add_up():
     assert finding.verdict == 'error' and 'must add up to 1.' in finding.message
 
 
+# Slow losses --------------------------------------------------------------------------------------
+
+class Slow(Animal):
+    """A second a call, by a clock of its own."""
+
+    def __init__(self, loss, seconds, dtype='float64', stream=None):
+        super().__init__(loss, dtype)
+        self.now = 0.0
+        self.watch = Watch(seconds, stream, lambda: self.now)
+
+    def forward(self, pred, label):
+        self.watch.tick()
+        self.now += 1
+        return super().forward(pred, label)
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+@pytest.mark.parametrize('seconds, least', [
+    (60, {'gradient', 'relative_error', 'activation', 'loss_weight'}),
+    (120, {'gradient', 'relative_error', 'activation', 'loss_weight', 'empty', 'batch'}),
+    (300, set(KEYS))])
+def test_what_tells_most_is_looked_at_first(seconds, least, dtype):
+    names = ['linear Dice', 'cross-entropy'] + ['relu inside'] * (seconds == 300)  # with kinks
+    for loss in map(RIGHT.get, names):
+        subject = Slow(loss, seconds, dtype)
+        findings = check(subject, loss.example)
+        left_out = {key for key, finding in findings.items() if finding.verdict == 'left out'}
+        assert subject.now <= seconds and defects(findings) == {}
+        assert least <= set(KEYS) - left_out
+        summary = report.summary(findings)
+        assert summary == 'No defect found.' + (
+            f' Left out for want of time: {", ".join(sorted(left_out, key=KEYS.index))}.'
+            if left_out else '')
+
+
+def test_a_defect_is_found_in_little_time():
+    for name in ('one pixel wrong', '1 % too large', 'sign flipped', 'zero gradient'):
+        broken = BROKEN[name][0]('float64')
+        slow = type('Slow', (Slow, type(broken)), {})(broken.loss, 60)
+        assert check(slow, broken.loss.example)['gradient'].verdict == 'wrong'
+
+
+def test_no_time_to_compare_classes():
+    finding = check(Slow(RIGHT['linear Dice'], 300), zoo.INDEX)['classes']
+    assert finding.verdict == 'separate' and 'no time to compare the gradient' in finding.message
+
+
+def test_no_time_at_all():
+    with pytest.raises(OutOfTime, match='20 seconds were over before the gradient could be judged, '
+                                        'and a call of the loss took 1 seconds: .* --seconds 1000'):
+        check(Slow(RIGHT['linear Dice'], 20), zoo.INDEX)
+
+
+def test_a_picture_for_which_there_is_no_time_is_smaller():
+    subject = Slow(RIGHT['soft_dice'], 200)
+    assert evidence(subject, Example((1, 4, 64, 60), (1, 64, 60))).analytic.size <= 64
+
+
+def test_a_terminal_shows_what_is_going_on():
+    terminal, end = pty.openpty()
+    with open(end, 'w') as stream:
+        with Slow(RIGHT['linear Dice'], 60, stream=stream).watch as watch:
+            watch.look('gradient')
+            watch.tick()
+        shown = os.read(terminal, 1000).decode()
+    os.close(terminal)
+    assert shown == '\r\033[Kgradient: 1 calls, 0 of 60 seconds\r\033[K'
+
+
+def test_what_is_no_terminal_shows_nothing():
+    stream = io.StringIO()
+    with Slow(RIGHT['linear Dice'], 600, stream=stream).watch as watch:
+        watch.tick()
+    assert stream.getvalue() == ''
+
+
 # In tests of one's own ----------------------------------------------------------------------------
 
 def vjp_of(loss):
@@ -450,7 +529,6 @@ def test_emit(tmp_path, seen, capsys):
     names = [str(tmp_path / name) for name in ('a.json', 'a.png', 'a.html')]
     arguments = parsed('--json', names[0], '--plot', names[1], '--html', names[2])
     command.check_output_arguments(arguments)
-    assert command.wants_evidence(arguments)
     assert command.emit(arguments, FINDINGS, seen, 'my:Loss') == 1
     out = capsys.readouterr().out
     assert out.startswith('my:Loss\n') and f'Written: {", ".join(names)}\n' in out
@@ -461,7 +539,6 @@ def test_emit(tmp_path, seen, capsys):
 @pytest.mark.parametrize('words', [['--json'], ['--json', '-']])
 def test_json_to_the_terminal_is_json_alone(words, capsys):
     arguments = parsed(*words)
-    assert not command.wants_evidence(arguments)
     assert command.emit(arguments, FINDINGS, None, 'my:Loss') == 1
     assert json.loads(capsys.readouterr().out)['batch']['verdict'] == 'pooled'
 

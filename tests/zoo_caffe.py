@@ -421,6 +421,21 @@ class NoSmooth(Linear):
         return gradient
 
 
+# In the time it takes.
+
+class Slow(Linear):
+
+    def forward(self, bottom, top):
+        time.sleep(0.1)
+        super().forward(bottom, top)
+
+
+class Hangs(Linear):
+
+    def forward(self, bottom, top):
+        time.sleep(3600)
+
+
 # In the batch.
 
 class FirstSampleOnly(Linear):

@@ -441,6 +441,19 @@ class FailsOnOne(PlainBlock):
         return mx.nd.squeeze(loss.reshape((-1, 1, 1))).slice_axis(axis=0, begin=0, end=2).reshape(2)
 
 
+class Slow(PlainBlock):
+    """Right, and slow."""
+
+    def forward(self, pred, label):
+        time.sleep(0.1)
+        return super().forward(pred, label)
+
+
+class Hangs(PlainBlock):
+    def forward(self, pred, label):
+        time.sleep(3600)
+
+
 class FirstRowOfOne(PlainBlock):
     """Of a batch of one it reads the first row alone."""
 

@@ -1,16 +1,17 @@
 """A Caffe layer as the checks see it: in a process of its own, in float64 where it can."""
-import time
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
 from soft_dice.arrays import CannotRun
-from soft_dice.checker.subject import Died, Evaluation, Example, Refused, Shape, Subject
+from soft_dice.checker.patience import Patience
+from soft_dice.checker.subject import (Died, Evaluation, Example, Hung, Refused, Shape, Subject)
+from soft_dice.checker.watch import Watch
 
 from .rig import Rig, Spec
-from .worker import Hung, Session
+from .worker import Session
 
-FIRST, PATIENCE = 30.0, 5.0  # seconds for the first answer, and at least for each later one
+PATIENCE = 5.0  # seconds for an answer, at least
 
 
 class LayerSubject(Subject):
@@ -20,17 +21,19 @@ class LayerSubject(Subject):
     """
 
     def __init__(self, name: str, spec: Spec, example: Example, patience: float = PATIENCE,
-                 float64: bool = True) -> None:
+                 float64: bool = True, watch: Optional[Watch] = None) -> None:
         self.name = name
         self.caffes_own = not spec.is_python
-        self._patience, self._longest = patience, 0.0
+        self.watch = watch or Watch()
+        self._patience = Patience(self.watch, patience)
         self._hangs: Dict[Tuple[Shape, Shape], str] = {}
         try:
-            self._session = Session(Rig, spec, limit=FIRST)
+            self._session = Session(Rig, spec)
         except Died as error:
             raise CannotRun(f'{name} cannot be imported: the process {error}') from None
         try:
-            self._session.call('prepare', example.pred, example.label)
+            self._ask('prepare', example.pred, example.label)
+            self._patience = Patience(self.watch, patience)  # forward may take longer than this
         except (Died, Refused) as error:
             self._session.close()
             raise CannotRun(f'Caffe cannot set {name} up for a prediction {example.pred} and a '
@@ -64,12 +67,8 @@ class LayerSubject(Subject):
         shapes = (pred.shape, label.shape)
         if shapes in self._hangs:  # the time was spent once, there is no more to learn
             raise Died(self._hangs[shapes])
-        started = time.perf_counter()
         try:
-            answer = self._session.call(method, pred, label, *arguments)
-            self._longest = max(self._longest, time.perf_counter() - started)
-            self._session.limit = max(self._patience, 20 * self._longest)
-            return answer
+            return self._ask(method, pred, label, *arguments)
         except Hung as error:
             self._hangs[shapes] = str(error)
             raise
@@ -77,3 +76,9 @@ class LayerSubject(Subject):
             if self.caffes_own and str(error).startswith('Check failed'):
                 raise Refused(str(error)) from None  # the only way a layer in C++ has to refuse
             raise
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        def call(limit: float) -> Any:
+            self._session.limit = limit
+            return self._session.call(method, *arguments)
+        return self._patience.ask(call)

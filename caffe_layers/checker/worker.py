@@ -21,14 +21,10 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set
 
 from soft_dice.arrays import CannotRun
-from soft_dice.checker.subject import Died, Refused
+from soft_dice.checker.subject import Died, Hung, Refused
 
 SILENT = {'GLOG_minloglevel': '2', 'GLOG_logtostderr': '1', 'MPLBACKEND': 'Agg'}
 START = 120.0  # seconds to import Caffe, or a user's module and whatever it imports
-
-
-class Hung(Died):
-    """The child gave no answer in time."""
 
 
 class Begin(NamedTuple):
@@ -150,7 +146,7 @@ class Session:
             self._connection.send(request)
             if not self._connection.poll(limit):
                 self.close()
-                raise Hung(f'gave no answer within {limit:g} seconds')
+                raise Hung(f'gave no answer within {limit:.3g} seconds')
             answer = self._connection.recv()
         except (OSError, EOFError):
             status = self.close()

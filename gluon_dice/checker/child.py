@@ -14,12 +14,11 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any, Optional, Tuple
 
-from soft_dice.checker.subject import Died, Refused
+from soft_dice.checker.subject import Died, Hung, Refused
 
 from ..compat import RELEASE
 
 FORKS = RELEASE >= (1, 5)
-LIMIT = 20.0  # seconds for one call; the first of a loss may compile an operator
 
 
 class Child:
@@ -31,10 +30,11 @@ class Child:
     Raises
     ------
     Refused : the method raised an exception; the message begins with its type.
-    Died : the child ended, or gave no answer within ``limit`` seconds.
+    Died : the child ended.
+    Hung : it gave no answer within ``limit`` seconds.
     """
 
-    def __init__(self, tool: Any, limit: float = LIMIT) -> None:
+    def __init__(self, tool: Any, limit: Optional[float] = None) -> None:
         self._tool, self.limit = tool, limit
         self._process: Optional[Any] = None
 
@@ -58,7 +58,7 @@ class Child:
             raise
         if not answered:
             self.close()
-            raise Died(f'it gave no answer within {self.limit:g} seconds')
+            raise Hung(f'gave no answer within {self.limit:.3g} seconds')
         if error is not None:
             raise Refused(error)
         return value

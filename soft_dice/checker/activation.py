@@ -93,6 +93,7 @@ class _Probe:
         return self.example.replace(input=kind).prediction(self.scores())
 
     def range(self, make: Any, number: int = 5) -> Any:
+        number = self.subject.watch.most((1, number), lambda number: 50 * number)
         found = [self.loss(make()) for _ in range(number)]
         return [min(found), max(found)] if np.isfinite(found).all() else found
 

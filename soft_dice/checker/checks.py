@@ -13,12 +13,15 @@ from .numeric import element_by_element, quantum
 from .shapes import shapes
 from .subject import Died, Example, Refused, Subject
 from .trial import CannotResize, Trial, begin, resized
+from .watch import OutOfTime
 
 KEYS = ('gradient', 'relative_error', 'direction', 'activation', 'loss_weight', 'empty', 'batch', 'classes',
         'shapes')
 Look = Callable[[Trial, Findings], Finding]  # of what was found before
-LOOKS: Dict[str, Look] = {'direction': direction, 'loss_weight': upstream, 'empty': empty,
-                          'batch': batch, 'classes': classes, 'shapes': shapes}
+# What tells most for its time comes first.
+LOOKS: Dict[str, Look] = {'loss_weight': upstream, 'empty': empty, 'batch': batch,
+                          'shapes': shapes, 'direction': direction}
+LAST: Dict[str, Look] = {'classes': classes}  # which takes as long as all else together
 PICTURE = 4096  # elements of a sample that are differenced one by one
 
 
@@ -51,6 +54,7 @@ def check(subject: Subject, example: Example, seed: int = 0, given: Optional[Giv
     Raises
     ------
     ValueError : the example's label has not one value for each pixel or each element of pred.
+    OutOfTime : before the gradient could be judged; what else there was no time for is 'left out'.
     """
     found: Findings = {}
     problem: Optional[Finding]
@@ -64,14 +68,16 @@ def check(subject: Subject, example: Example, seed: int = 0, given: Optional[Giv
     except Refused as error:
         problem = Finding('error', None, f'The loss raises an error on an ordinary input of shapes '
                                          f'{example.pred} and {example.label}: {said(error)}')
-    looks = [*LOOKS.items(), *(own or {}).items()]
+    looks = [*LOOKS.items(), *(own or {}).items(), *LAST.items()]
     if problem:
         nothing = Finding('not applicable', None, 'Not looked at, as the loss fails on an ordinary '
                                                   'input.')
         return {**dict.fromkeys(KEYS, nothing), **dict.fromkeys(own or {}, nothing),
                 'gradient': problem}
+    subject.watch.look('gradient')
     found.update(_gradient(trial))
     for key, look in looks:
+        subject.watch.look(key)
         found[key] = _guarded(look, trial, found)
     return {**{key: found[key] for key in KEYS}, **found}
 
@@ -82,13 +88,16 @@ def evidence(subject: Subject, example: Example, seed: int = 0, elements: int = 
 
     The label is one that the eye recognises, nested squares of the classes, and the prediction is
     right there more often than not.  A sample of more than ``elements`` is replaced by a smaller
-    one, as each costs two evaluations.
+    one, as each costs two evaluations; so is one for which there is no time.
 
     Raises
     ------
     Refused, Died : by the loss.
+    OutOfTime : it is too slow.
     """
     example = wants(subject, example, seed).example(example)
+    sizes = [2 ** k for k in range(5, elements.bit_length())] + [elements]
+    elements = subject.watch.most(sizes, lambda elements: 2 * elements)
     while np.prod(example.pred[1:]) > elements:
         space = list(example.pred[2:])
         largest = int(np.argmax(space)) if space else 0
@@ -152,6 +161,9 @@ def _guarded(look: Look, trial: Trial, findings: Findings) -> Finding:
     """What a look finds, where the loss raises or dies under it too."""
     try:
         return look(trial, findings)
+    except OutOfTime:
+        return Finding('left out', None, 'Left out: there was no more time. --seconds gives it '
+                                         'more.')
     except CannotResize as error:
         return Finding('not applicable', None, f'No input of another shape can be made: {error}.')
     except Refused as error:

@@ -34,16 +34,19 @@ def classes(trial: Trial, findings: Findings) -> Finding:
     dropped = _never_counts(trial, effects, own) or _dropped_when_small(trial, effects)
     if dropped:
         return Finding('class dropped', value, dropped)
-    if findings['gradient'].verdict == 'correct':  # a wrong one is wrong here too
+    note = ''
+    if not _affords_gradients(trial, example):
+        note = ' There was no time to compare the gradient class by class.'
+    elif findings['gradient'].verdict == 'correct':  # a wrong one is wrong here too
         value['gradient_error_by_pixels'], wrong = _gradients(trial, example)
         if wrong is not None:
             return wrong._replace(value=value)
     value['exponent'] = _exponent(effects)
     if value['exponent'] < 0.5:
         return Finding('separate', value, 'Every class gets a gradient and counts as a class: a '
-                                          'small one as much as a large one.')
+                                          f'small one as much as a large one.{note}')
     return Finding('pooled', value, 'Every class gets a gradient; classes are pooled: each counts '
-                                    'by its number of pixels, so that large ones rule.')
+                                    f'by its number of pixels, so that large ones rule.{note}')
 
 
 def _silent_classes(trial: Trial, again: int = 3) -> List[int]:
@@ -213,6 +216,10 @@ def _exponent(effects: Dict[int, Dict[str, float]]) -> float:
 
 
 # In the gradient ----------------------------------------------------------------------------------
+
+def _affords_gradients(trial: Trial, example: Example) -> bool:
+    return trial.subject.watch.affords(3 * (24 + 40 * len(_foreground(example, MOST))))
+
 
 def _gradients(trial: Trial, example: Example) -> Tuple[Numbers, Optional[Finding]]:
     """How far each class's gradient, that of its channel, is from the numeric one where classes

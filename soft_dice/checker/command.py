@@ -14,9 +14,10 @@ from ..arrays import CannotRun
 from . import report
 from .activation import Given
 from .asked import NONE, Asked
-from .checks import Evidence
+from .checks import PICTURE, Evidence, evidence
 from .findings import Findings
-from .subject import INPUTS, LABELS, Shape
+from .subject import INPUTS, LABELS, Died, Example, Refused, Shape, Subject
+from .watch import OutOfTime, Watch
 
 
 def find(text: str) -> Any:
@@ -79,6 +80,8 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f'of class 0 in the prediction: 0, -1 for the last, or {NONE}')
     parser.add_argument('--axis', type=int, default=1,
                         help='of the classes: 1, or -1 for channels last')
+    parser.add_argument('--seconds', type=_seconds, default=120.0,
+                        help='that a check may take; default 120.  It says what it left out')
     parser.add_argument('--seed', type=_seed, default=0, help='of the random input')
 
 
@@ -112,6 +115,17 @@ def _background(text: str) -> Union[int, str]:
                                          f'{NONE}; got {text!r}') from None
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float('inf'):
+        raise argparse.ArgumentTypeError(f'seconds are a number above 0, for example 300; got '
+                                         f'{text!r}')
+    return seconds
+
+
 def _seed(text: str) -> int:
     if not (text.isdigit() and int(text) < 2 ** 31):
         raise argparse.ArgumentTypeError(f'a seed is a whole number from 0 upwards; got {text!r}')
@@ -141,16 +155,30 @@ def check_output_arguments(arguments: argparse.Namespace) -> None:
             raise CannotRun(f'--{option}: there is no folder for {path}')
 
 
-def wants_evidence(arguments: argparse.Namespace) -> bool:
-    """Evidence is slow; is it asked for?"""
-    return bool(arguments.plot or arguments.html)
+def watch(arguments: argparse.Namespace) -> Watch:
+    """The budget that --seconds gives, which a terminal shows the use of."""
+    return Watch(arguments.seconds, sys.stderr)
 
 
-def emit(arguments: argparse.Namespace, findings: Findings, evidence: Optional[Evidence],
+def picture(arguments: argparse.Namespace, subject: Subject, example: Example,
+            elements: int = PICTURE) -> Optional[Evidence]:
+    """What --plot and --html draw, in the same time once more; None where there is nothing to
+    draw, or it is not asked for."""
+    if not (arguments.plot or arguments.html):
+        return None
+    subject.watch.again()
+    subject.watch.look('the picture')
+    try:
+        return evidence(subject, example, arguments.seed, elements)
+    except (Refused, Died, OutOfTime):  # of which the findings tell
+        return None
+
+
+def emit(arguments: argparse.Namespace, findings: Findings, seen: Optional[Evidence],
          title: str, details: Sequence[str] = ()) -> int:
     """Print and write what the arguments ask for.
 
-    evidence : None where no picture could be made.
+    seen : None where no picture could be made.
 
     Returns
     -------
@@ -164,11 +192,11 @@ def emit(arguments: argparse.Namespace, findings: Findings, evidence: Optional[E
         with report.replacing(arguments.json) as file:
             file.write((report.to_json(findings) + '\n').encode('utf-8'))
     written: List[str] = [arguments.json] if arguments.json not in (None, '-') else []
-    if arguments.plot and evidence is not None:
-        report.plot(arguments.plot, evidence, title)
+    if arguments.plot and seen is not None:
+        report.plot(arguments.plot, seen, title)
         written.append(arguments.plot)
     if arguments.html:
-        report.html(arguments.html, findings, evidence, title, details)
+        report.html(arguments.html, findings, seen, title, details)
         written.append(arguments.html)
     if arguments.json == '-':
         print(report.to_json(findings))
@@ -176,6 +204,7 @@ def emit(arguments: argparse.Namespace, findings: Findings, evidence: Optional[E
         print(report.table(findings, title, sys.stdout.isatty()))
         if written:
             print(f'Written: {", ".join(written)}')
-    if arguments.plot and evidence is None:
-        print(f'{arguments.plot} was not drawn: there is no gradient to show', file=sys.stderr)
+    if arguments.plot and seen is None:
+        print(f'{arguments.plot} was not drawn: there is no gradient to show, or no time to '
+              'measure it', file=sys.stderr)
     return report.exit_status(findings)

@@ -16,6 +16,7 @@ class Comparison(NamedTuple):
     """The gradient beside the numeric one, each element weighted by its room.
 
     error : relative norm of the difference, with its error ``bar``.
+    slope : norm of the numeric gradient over the larger norm of the two.
     times : how many times too large the gradient is along itself; NaN where it is 0.
     cosine : of the angle between the two.
     wrong : the difference exceeds tolerance and error bar.
@@ -24,6 +25,7 @@ class Comparison(NamedTuple):
 
     error: float
     bar: float
+    slope: float
     times: float
     cosine: float
     wrong: bool
@@ -37,13 +39,16 @@ def compare(trial: Trial, lines: int = 16, part: Optional[np.ndarray] = None) ->
     One line follows the gradient a itself and gives its scale s, numeric = s a + rest, to high
     accuracy.  The random ones give the size of the rest: ||rest||^2 = E (rest . line)^2.
 
+    lines : as many random ones as this or, where a call of the loss is slow, fewer.
     part : 1 for the elements that are compared, 0 for the others; by default all are.
     """
+    sizes = [number for number in (2, 4, 8, 16) if number <= lines]
+    lines = trial.subject.watch.most(sizes, lambda number: 8 * (number + 2))
     part = np.ones_like(trial.pred) if part is None else part
     if not np.isfinite(trial.gradient[part > 0]).all():
-        return Comparison(np.inf, 0.0, np.nan, np.nan, True, 0.0, 0.0)
+        return Comparison(np.inf, 0.0, 0.0, np.nan, np.nan, True, 0.0, 0.0)
     a, random = trial.gradient_near * part, trial.lines(lines) * part
-    noise = trial.near.noise(trial.lines(3))
+    noise = trial.near.noise(trial.lines(3 if lines > 2 else 1))
     norm = float(np.linalg.norm(a))
     scale, scale_bar = 0.0, 0.0
     if norm:
@@ -58,7 +63,7 @@ def compare(trial: Trial, lines: int = 16, part: Optional[np.ndarray] = None) ->
     tolerance = TOLERANCE[trial.subject.dtype] * largest
     wrong = (off > max(tolerance, BARS * off_bar) or rest > max(tolerance, BARS * across.bar))
     return Comparison(float(np.hypot(off, rest) / largest),
-                      float(np.hypot(off_bar, across.bar) / largest),
+                      float(np.hypot(off_bar, across.bar) / largest), numeric_norm / largest,
                       1 / scale if norm and scale else float('nan'),
                       float(scale * norm / numeric_norm) if norm and numeric_norm else 0.0,
                       bool(wrong), across.step, noise)

@@ -3,8 +3,8 @@ from typing import Any, Dict, NamedTuple, Tuple
 
 # Verdicts that are no defect; any other is one.
 GOOD = ('correct', 'finite', 'works', 'honoured', 'refused', 'separate', 'pooled', 'equal',
-        'fits', 'undecided', 'not applicable')
-SILENT = ('undecided', 'not applicable')  # of these, verdicts that say neither yes nor no
+        'fits', 'undecided', 'left out', 'not applicable')
+SILENT = ('undecided', 'left out', 'not applicable')  # of these, verdicts that say neither yes nor no
 
 CAFFE_KEYS: Tuple[str, ...] = ('gradient', 'relative_error', 'direction', 'activation',
                                'loss_weight', 'force_backward', 'empty', 'batch', 'classes',

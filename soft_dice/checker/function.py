@@ -1,10 +1,11 @@
 """A NumPy loss with a vjp as a Subject."""
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import numpy as np
 
 from .feed import Feed
 from .subject import Evaluation, Refused, Subject
+from .watch import Watch
 
 Loss = Callable[..., Tuple[Any, Callable[..., np.ndarray]]]
 
@@ -15,8 +16,8 @@ class FunctionSubject(Subject):
 
     dtype = 'float64'
 
-    def __init__(self, function: Loss, feed: Feed = Feed()) -> None:
-        self.function, self.feed = function, feed
+    def __init__(self, function: Loss, feed: Feed = Feed(), watch: Optional[Watch] = None) -> None:
+        self.function, self.feed, self.watch = function, feed, watch or Watch()
         self.name = getattr(function, '__name__', type(function).__name__)
 
     def value(self, pred: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -32,6 +33,7 @@ class FunctionSubject(Subject):
         return self._called(both)
 
     def _called(self, call: Callable[[], Any]) -> Any:
+        self.watch.tick()
         try:
             with np.errstate(all='ignore'):  # what comes of it is judged, not how
                 return call()

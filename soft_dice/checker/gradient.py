@@ -4,7 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from . import numeric
-from .comparison import Comparison, compare
+from .comparison import BARS, Comparison, compare
 from .findings import Finding, Findings
 from .trial import Trial, begin
 
@@ -31,8 +31,9 @@ def _judge(trial: Trial) -> Tuple[Finding, Optional[Comparison]]:
                        'The backward writes no gradient: nothing would be trained.'), None
     origin = trial
     trial, found = _sharpest(trial)
-    proved = not found.wrong and found.bar < SHARP and trial.gradient.any()
-    if not proved and origin.near.piecewise_constant(origin.lines(3, seed=1)):
+    smooth = found.bar < SHARP and found.slope > BARS * found.bar
+    lines = trial.subject.watch.most((1, 3), lambda number: 30 * number)
+    if not smooth and origin.near.piecewise_constant(origin.lines(lines, seed=1)):
         return Finding('zero-forward', {'slope': 0.0},
                        'The loss does not follow small changes of the prediction: it stands still, '
                        'then jumps, as with an argmax or a threshold. It has no gradient, and what '
@@ -54,7 +55,7 @@ def _sharpest(trial: Trial) -> Tuple[Trial, Comparison]:
     """The comparison at this input or, where kinks nearby blur it, at the clearest of three."""
     best = trial, compare(trial)
     for seed in (1000 + trial.seed, 2000 + trial.seed):
-        if best[1].wrong or best[1].bar < SHARP:
+        if best[1].wrong or best[1].bar < SHARP or not trial.subject.watch.affords(200):
             break
         other = begin(trial.subject, trial.example, seed)
         found = compare(other)
@@ -83,13 +84,15 @@ def _stale(trial: Trial, elements: int, measured: Dict[str, Any]) -> Finding:
 
 
 def _measured(trial: Trial, found: Comparison) -> Dict[str, Any]:
-    """The numbers behind the verdict; the worst element is looked for where something is wrong."""
+    """The numbers behind the verdict.  Where something is wrong the worst element is looked for,
+    if there is time; else the largest is shown."""
     def derivative(lines: np.ndarray) -> np.ndarray:
         return trial.near.central(lines, found.step).derivative
 
     gradient = trial.gradient_near
+    bisects = found.wrong and trial.subject.watch.affords(12 * gradient.size.bit_length())
     worst = (numeric.worst_element(gradient, derivative, np.random.RandomState([trial.seed, 2]))
-             if found.wrong else numeric.largest_element(gradient))
+             if bisects else numeric.largest_element(gradient))
     at_worst = trial.near.derivatives(numeric.unit(gradient.shape, worst), found.noise).value[0]
     return {'relative_error': found.error, 'error_bar': found.bar, 'cosine': found.cosine,
             'times_too_large': found.times, 'worst': list(worst),

@@ -39,9 +39,10 @@ def table(findings: Findings, title: str, colour: bool = False, width: int = 100
 
 def summary(findings: Findings) -> str:
     defects = [name for name, finding in findings.items() if not finding.good]
-    if not defects:
-        return 'No defect found.'
-    return (f'{len(defects)} of {len(findings)} findings are defects: ' + ', '.join(defects) + '.')
+    left_out = [name for name, finding in findings.items() if finding.verdict == 'left out']
+    said = (f'{len(defects)} of {len(findings)} findings are defects: ' + ', '.join(defects) + '.'
+            if defects else 'No defect found.')
+    return said + (f' Left out for want of time: {", ".join(left_out)}.' if left_out else '')
 
 
 def assert_good(findings: Findings, name: str, allow: Iterable[str]) -> None:

@@ -7,6 +7,8 @@ from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from .watch import Watch
+
 Shape = Tuple[int, ...]
 
 INPUTS = ('softmax', 'sigmoid', 'raw')
@@ -19,6 +21,10 @@ class Refused(Exception):
 
 class Died(Exception):
     """The process that ran the loss ended, or hung, at this input; the message says how."""
+
+
+class Hung(Died):
+    """It gave no answer in time."""
 
 
 class Evaluation(NamedTuple):
@@ -36,10 +42,12 @@ class Subject:
     name : how the user named it.
     dtype : 'float32' or 'float64', what the loss computes in.  In float32 finite differences are
         taken with a step chosen from the measured noise of its value.
+    watch : on the time that its calls take.
     """
 
     name: str
     dtype: str
+    watch: Watch = Watch()
 
     def value(self, pred: np.ndarray, label: np.ndarray) -> np.ndarray:
         """The loss, float64.  Raises Refused or Died."""
