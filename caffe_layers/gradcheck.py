@@ -121,9 +121,9 @@ def _no_volumes(trial: Trial, findings: Findings) -> Finding:
 def _no_weight(trial: Trial, findings: Findings) -> Finding:
     """The finding 'loss_weight' of a layer to which the net gives none."""
     found = findings['loss_weight']
-    return Finding('missing', found.value, 'The net gives this layer no loss_weight, so Caffe never '
-                   'asks it for a gradient and nothing is learnt from it: add loss_weight: 1.  '
-                   f'(Given one, it is {found.verdict}.)')
+    return Finding('missing', found.value, 'The net gives this layer no loss_weight, so Caffe '
+                   'never asks it for a gradient and nothing is learnt from it: add '
+                   f'loss_weight: 1.  (Given one, it is {found.verdict}.)')
 
 
 def force_backward(layer: LayerSubject, trial: Trial, findings: Findings) -> Finding:

@@ -24,6 +24,7 @@ from .checker.checks import head_gradient, hybridize, output_shape, weight
 from .checker.subject import PATIENCE, GluonLoss
 from .checker.target import read
 
+
 def check_loss(loss: Any, pred: Shape, label: Shape, kwargs: Optional[Dict[str, Any]] = None,
                input: str = 'raw', label_kind: Optional[str] = None, seed: int = 0,
                limit: float = PATIENCE, pixel_weight: Optional[Shape] = None,
@@ -82,5 +83,4 @@ def findings_of(subject: GluonLoss, example: Example, seed: int = 0, given: Opti
     found = check(subject, example, seed, given, own)
     for key in ('loss_weight', 'force_backward'):
         found[key] = Finding('not applicable', None, "Caffe's; in Gluon see head_gradient.")
-    subject.renew()
     return {key: found[key] for key in GLUON_KEYS}

@@ -131,7 +131,8 @@ def defective():
 
 def test_every_layer_of_the_zoo_is_judged():
     layers = {name for name, each in vars(zoo_caffe).items() if isinstance(each, type)}
-    assert layers - {'Layer', 'Hangs', 'Slow'} == {each.__name__ for each in zoo_caffe.RIGHT} | set(DEFECTS)
+    right = {each.__name__ for each in zoo_caffe.RIGHT}
+    assert layers - {'Layer', 'Hangs', 'Slow'} == right | set(DEFECTS)
 
 
 @pytest.mark.parametrize('name', list(DEFECTS))
@@ -273,8 +274,8 @@ def test_a_class_of_the_main_program_is_explained():
 # Slow layers.
 
 def test_a_layer_that_never_answers_is_no_finding():
-    with pytest.raises(CannotRun, match='gave no answer within .* it hangs on an ordinary input, or '
-                                        'is slow and needs more time'):
+    with pytest.raises(CannotRun, match='gave no answer within .* it hangs on an ordinary input, '
+                                        'or is slow and needs more time'):
         check_layer('zoo_caffe:Hangs', PRED, input='softmax', seconds=2)
 
 

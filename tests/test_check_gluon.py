@@ -343,7 +343,8 @@ def test_command_says_in_one_sentence_why_it_cannot_run(arguments, message, caps
 
 
 @pytest.mark.parametrize('option', [['--pred', '2,x'], ['--kwargs', '{'], ['--kwargs', '[1]'],
-                                    ['--input', 'logits'], ['--seconds', '0'], ['--seconds', 'long'],
+                                    ['--input', 'logits'], ['--seconds', '0'],
+                                    ['--seconds', 'long'],
                                     ['--background', 'first'], ['--axis', 'last']])
 def test_command_refuses_bad_options(option, capsys):
     with pytest.raises(SystemExit) as stopped:

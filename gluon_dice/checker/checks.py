@@ -40,12 +40,20 @@ def hybridize(subject: GluonLoss, trial: Trial, findings: Findings) -> Finding:
     """Are value and gradient of the hybridized loss those of the imperative one?
 
     In float32, as people train; the first call makes the graph, the second has other numbers, the
-    third fewer samples, as the last batch of an epoch.  Leaves the loss hybridized.
+    third fewer samples, as the last batch of an epoch.
     """
     target = subject.target
     if not target.hybridizable:
         return Finding('not applicable', None, 'Hybridizing has no effect on what this is: '
                        f'{target.assumed}.')
+    try:
+        return _in_graphs(subject, trial)
+    finally:
+        subject.renew()
+
+
+def _in_graphs(subject: GluonLoss, trial: Trial) -> Finding:
+    """Leaves the loss hybridized."""
     found: Dict[str, Any] = {}
     calls = list(_imperative(subject, trial.example, trial.seed))
     for graph, flags in GRAPHS.items():

@@ -104,8 +104,8 @@ class _Probe:
         """The axis over which a softmax takes out what is added to all."""
         one = (1,) * (len(self.example.pred) - 2)
         pixels, n, c = self.example.pred[2:], self.example.pred[0], self.example.channels
-        if self.still(self.loss(0.5 * self.z) - self.raw):  # an argmax sees no scale, a softmax does
-            return ''
+        if self.still(self.loss(0.5 * self.z) - self.raw):
+            return ''  # an argmax, for example, which sees no scale, as a softmax does
         if c > 1 and self._stays((n, 1) + pixels):
             return 'softmax'
         over_pixels = np.prod(pixels) > 1 and self._stays((n, c) + one)
@@ -167,8 +167,8 @@ def activation(given: Given, wanted: Wants, example: Example) -> Finding:
         return Finding('fits', value, f'The loss expects {kind}, and that is what it is given.')
     if wanted.applies:
         return _twice(given, wanted, example, value)
-    return Finding('missing', value, f'{given.source} gives raw scores, and the loss, which applies '
-                   f'no softmax or sigmoid, expects probabilities: {_ranges(wanted)}.{OTHERS}')
+    return Finding('missing', value, f'{given.source} gives raw scores, and the loss, which '
+                   f'applies no softmax or sigmoid, expects probabilities: {_ranges(wanted)}.{OTHERS}')
 
 
 OTHERS = ' The other rows are of the loss fed with what it expects.'

@@ -15,8 +15,8 @@ from .subject import Died, Example, Refused, Subject
 from .trial import CannotResize, Trial, begin, resized
 from .watch import OutOfTime
 
-KEYS = ('gradient', 'relative_error', 'direction', 'activation', 'loss_weight', 'empty', 'batch', 'classes',
-        'shapes')
+KEYS = ('gradient', 'relative_error', 'direction', 'activation', 'loss_weight', 'empty', 'batch',
+        'classes', 'shapes')
 Look = Callable[[Trial, Findings], Finding]  # of what was found before
 # What tells most for its time comes first.
 LOOKS: Dict[str, Look] = {'loss_weight': upstream, 'empty': empty, 'batch': batch,

@@ -4,7 +4,7 @@ from typing import Any, Dict, NamedTuple, Tuple
 # Verdicts that are no defect; any other is one.
 GOOD = ('correct', 'finite', 'works', 'honoured', 'refused', 'separate', 'pooled', 'equal',
         'fits', 'undecided', 'left out', 'not applicable')
-SILENT = ('undecided', 'left out', 'not applicable')  # of these, verdicts that say neither yes nor no
+SILENT = ('undecided', 'left out', 'not applicable')  # that say neither yes nor no
 
 CAFFE_KEYS: Tuple[str, ...] = ('gradient', 'relative_error', 'direction', 'activation',
                                'loss_weight', 'force_backward', 'empty', 'batch', 'classes',

@@ -1,5 +1,5 @@
 """Is the backward the gradient of the forward, and does it lead downhill?"""
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 

@@ -61,8 +61,8 @@ class Watch:
 
     def over(self) -> str:
         enough = 10 ** len(str(int(500 * self.pace)))
-        return (f'{self.seconds:g} seconds were over before the gradient could be judged, and a call '
-                f'of the loss took {self.pace:.2g} seconds: give it more time, for example '
+        return (f'{self.seconds:g} seconds were over before the gradient could be judged, and a '
+                f'call of the loss took {self.pace:.2g} seconds: give it more time, for example '
                 f'--seconds {enough}')
 
     def most(self, sizes: Sequence[int], calls: Callable[[int], int]) -> int:
