@@ -33,7 +33,7 @@ from .checker.subject import LayerSubject
 def check_layer(layer: Union[type, str], pred: Shape, label: Optional[Shape] = None,
                 param_str: str = '', input: str = 'raw', label_kind: Optional[str] = None,
                 seed: int = 0, pixel_weight: Optional[Shape] = None,
-                background: Union[int, str] = 0, axis: int = 1,
+                background: Union[None, int, str] = None, axis: int = 1,
                 seconds: Optional[float] = None) -> Findings:
     """What is right and wrong with a Python loss layer of the bottoms prediction and label.
 
@@ -65,8 +65,9 @@ def check_layer(layer: Union[type, str], pred: Shape, label: Optional[Shape] = N
 
 def check_net(path: str, layer: Optional[str] = None, pred: Optional[Shape] = None,
               label: Optional[Shape] = None, input: Optional[str] = None,
-              label_kind: Optional[str] = None, seed: int = 0, background: Union[int, str] = 0,
-              axis: int = 1, seconds: Optional[float] = None) -> Findings:
+              label_kind: Optional[str] = None, seed: int = 0,
+              background: Union[None, int, str] = None, axis: int = 1,
+              seconds: Optional[float] = None) -> Findings:
     """As ``check_layer``, for a layer of the net in a prototxt: Caffe's own losses, too.
 
     ``layer`` is its name, which a net with one loss does not need.  What else is not given is

@@ -28,7 +28,7 @@ from .checker.target import read
 def check_loss(loss: Any, pred: Shape, label: Shape, kwargs: Optional[Dict[str, Any]] = None,
                input: str = 'raw', label_kind: Optional[str] = None, seed: int = 0,
                limit: float = PATIENCE, pixel_weight: Optional[Shape] = None,
-               background: Union[int, str] = 0, axis: int = 1,
+               background: Union[None, int, str] = None, axis: int = 1,
                seconds: Optional[float] = None) -> Findings:
     """Look at a loss from all sides; raises nothing for a defect.
 

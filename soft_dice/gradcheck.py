@@ -125,7 +125,7 @@ def assert_gradient(result: GradcheckResult, tolerance: float) -> None:
 
 def check_loss(function: Loss, pred: Shape, label: Shape, input: str = 'raw',
                label_kind: Optional[str] = None, seed: int = 0,
-               pixel_weight: Optional[Shape] = None, background: Union[int, str] = 0,
+               pixel_weight: Optional[Shape] = None, background: Union[None, int, str] = None,
                axis: int = 1, seconds: Optional[float] = None) -> Findings:
     """What is right and wrong with a loss in NumPy.
 

@@ -30,9 +30,9 @@ SEEDS = range(int(os.environ.get('ZOO_SEEDS', 2)))
 
 
 def zoo(name, pred=PRED, label=LABEL):
-    given = getattr(zoo_caffe, name).given
-    weight = (2, 1, 9, 8) if issubclass(getattr(zoo_caffe, name), zoo_caffe.Weighted) else None
-    return class_case(f'zoo_caffe:{name}', Asked(pred, label, given, pixel_weight=weight))
+    layer = getattr(zoo_caffe, name)
+    asked = {'pred': pred, 'label': label, 'input': layer.given, **layer.asked}
+    return class_case(f'zoo_caffe:{name}', Asked(**asked))
 
 
 def bad(findings):
@@ -102,6 +102,9 @@ DEFECTS = {
     'SoftmaxOverPixels': {'activation': 'wrong axis'}, 'NoSoftmax': {'activation': 'missing'},
     'WeightForgotten': WRONG, 'WeightTwice': WRONG,
     'WeightOfTheFirst': {'batch': 'wrong sample'},
+    'Random': {'gradient': 'not repeatable'}, 'RunningMean': {'gradient': 'not repeatable'},
+    # the net for another loss_weight has a layer of its own, whose first prediction is another
+    'FirstPrediction': {**WRONG, 'loss_weight': 'wrong', 'force_backward': 'wrong'},
     'WeightIgnored': {'loss_weight': 'ignored'}, 'WeightSquared': {'loss_weight': 'squared'},
     'WeightWithoutSign': {'loss_weight': 'absolute'},
     'LabelGradientRaises': {'force_backward': 'raises'},
@@ -229,6 +232,26 @@ def test_the_example_nets_are_right(path):
     for layer in ('loss_2', 'loss_4'):  # which take labels of other sizes, as they should
         found = check_net(path, layer, pred=(2, 3, 4, 4), label=(2, 1, 4, 4))
         assert bad(found) == {'shapes': 'broadcast'}
+
+
+# Layouts.
+
+def test_a_layer_with_the_foreground_first_is_not_judged_as_a_score(capsys):
+    arguments = ['check', '--class', 'zoo_caffe:ForegroundFirst', '--pred', '2,4,9,8', '--input',
+                 'softmax']
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert '- direction' in out and 'return 1 - score' not in out and '--background -1' in out
+    assert main(arguments + ['--background', '-1']) == 0
+    assert 'ok direction' in capsys.readouterr().out
+
+
+def test_a_layer_with_channels_last(capsys):
+    arguments = ['check', '--class', 'zoo_caffe:ChannelsLast', '--pred', '2,9,8,4', '--label',
+                 '2,9,8', '--input', 'softmax']
+    assert main(arguments) == 2
+    assert 'if the classes are the last axis, say axis -1' in capsys.readouterr().err
+    assert main(arguments + ['--axis', '-1']) == 0
 
 
 # In tests.

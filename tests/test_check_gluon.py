@@ -270,6 +270,15 @@ def test_child_survives_errors_and_is_replaced_after_its_death():
         assert child.call('count') == 1
 
 
+# ---- layouts ----
+
+def test_a_loss_with_the_foreground_first_is_not_judged_as_a_score():
+    findings = check_loss(zoo.ForegroundFirst, **INDEX)
+    assert findings['direction'].verdict == findings['classes'].verdict == 'undecided'
+    assert 'Say so with --background -1' in findings['direction'].message
+    assert all(finding.good for finding in findings.values())
+
+
 # ---- slow losses ----
 
 def test_a_slow_loss_does_not_hang():

@@ -17,6 +17,7 @@ class Layer(caffe.Layer):
     """loss(p, g) and gradient(p, g) for p (N, C, P) and one-hot g of p's shape."""
 
     given = 'softmax'
+    asked = {}  # what else is to be said of the input
 
     def setup(self, bottom, top):
         if len(bottom) != 2:
@@ -173,8 +174,63 @@ class BlobsOnly(Linear):
         super().reshape(bottom, top)
 
 
+class ForegroundFirst(Linear):
+    """The background is the last channel."""
+
+    asked = {'background': -1}
+
+    def arrays(self, bottom):
+        p, g = super().arrays(bottom)
+        return p, np.roll(g, -1, axis=1)
+
+
+class ChannelsLast(Linear):
+    """(N, H, W, C)"""
+
+    asked = {'pred': (2, 9, 8, 4), 'label': (2, 9, 8), 'axis': -1}
+
+    def reshape(self, bottom, top):
+        if tuple(bottom[1].shape) != tuple(bottom[0].shape)[:-1]:
+            raise ValueError('a label has the shape of the prediction without its last axis')
+        top[0].reshape(1)
+
+    def arrays(self, bottom):
+        n, c = len(bottom[0].data), bottom[0].data.shape[-1]
+        p = np.moveaxis(bottom[0].data.reshape(n, -1, c), 2, 1)
+        index = bottom[1].data.reshape(n, 1, -1)
+        return p, (index == np.arange(c)[:, None]).astype(float)
+
+    def whole_gradient(self, bottom):
+        gradient = np.moveaxis(self.gradient(*self.arrays(bottom)), 1, 2)
+        return gradient.reshape(bottom[0].data.shape)
+
+
+class BackgroundUnlabelled(Linear):
+    """Of a label that has the channels of the foreground alone."""
+
+    asked = {'label': (2, 3, 9, 8)}
+
+    def reshape(self, bottom, top):
+        pred, label = tuple(bottom[0].shape), tuple(bottom[1].shape)
+        if label != (pred[0], pred[1] - 1) + pred[2:]:
+            raise ValueError(f'a label for {pred} has a channel less; got {label}')
+        top[0].reshape(1)
+
+    def arrays(self, bottom):
+        p, g = (bottom[i].data.reshape(bottom[i].data.shape[:2] + (-1,)) for i in (0, 1))
+        return p[:, 1:], g
+
+    def whole_gradient(self, bottom):
+        gradient = np.zeros(bottom[0].data.shape)
+        inner = self.gradient(*self.arrays(bottom))
+        gradient[:, 1:] = inner.reshape(gradient[:, 1:].shape)
+        return gradient
+
+
 class Weighted(Linear):
     """With weights of pixels in the third bottom: right."""
+
+    asked = {'pixel_weight': (2, 1, 9, 8)}
 
     def setup(self, bottom, top):
         if len(bottom) != 3:
@@ -201,7 +257,7 @@ class Weighted(Linear):
 
 
 RIGHT = [Linear, Squared, PooledClasses, PooledBatch, PooledAll, CrossEntropy, Euclidean, Relu, Max,
-         Float32, BlobsOnly, Weighted]
+         Float32, BlobsOnly, ForegroundFirst, ChannelsLast, BackgroundUnlabelled, Weighted]
 
 
 # One defect each: in the gradient.
@@ -419,6 +475,42 @@ class NoSmooth(Linear):
         with np.errstate(all='ignore'):
             gradient[:, 1:] = -(g / sums(g))[:, 1:] / (len(p) * (p.shape[1] - 1))
         return gradient
+
+
+# In what they remember.
+
+class Random(Linear):
+    """Drops half of the pixels."""
+
+    def arrays(self, bottom):
+        p, g = super().arrays(bottom)
+        return p, g * np.random.randint(0, 2, (len(p), 1, p.shape[2]))
+
+
+class RunningMean(Linear):
+    """Divides by the running mean of its values."""
+
+    mean = None
+
+    def forward(self, bottom, top):
+        super().forward(bottom, top)
+        now = float(top[0].data[0])
+        self.mean = now if self.mean is None else 0.99 * self.mean + 0.01 * now
+        top[0].data[...] /= self.mean
+
+    def whole_gradient(self, bottom):
+        return super().whole_gradient(bottom) / self.mean
+
+
+class FirstPrediction(Squared):
+    """The backward keeps the prediction of its first call at a shape."""
+
+    def setup(self, bottom, top):
+        super().setup(bottom, top)
+        self.first = {}
+
+    def gradient(self, p, g):
+        return super().gradient(self.first.setdefault(p.shape, p.copy()), g)
 
 
 # In the time it takes.

@@ -135,6 +135,30 @@ class PlainBlock(Block):
         return 1 - (2 * (p * g).sum(axis=2) / (p.sum(axis=2) + g.sum(axis=2) + 1)).mean(axis=1)
 
 
+class ForegroundFirst(PlainBlock):
+    """Of an index label; the background is the last channel."""
+
+    def forward(self, pred, label):
+        classes = pred.shape[1]
+        g = mx.nd.one_hot((label + classes - 1) % classes, depth=classes, dtype=pred.dtype)
+        return super().forward(pred, mx.nd.moveaxis(g, -1, 1))
+
+
+class ChannelsLast(PlainBlock):
+    """(N, H, W, C), the label too."""
+
+    def forward(self, pred, label):
+        return super().forward(mx.nd.moveaxis(pred, -1, 1), mx.nd.moveaxis(label, -1, 1))
+
+
+class BackgroundUnlabelled(OnProbabilities):
+    """Of a label that has the channels of the foreground alone."""
+
+    def hybrid_forward(self, F, pred, label):
+        foreground = F.slice_axis(F.softmax(pred, axis=1), axis=1, begin=1, end=None)
+        return super().hybrid_forward(F, foreground, label)
+
+
 class Float32Inside(Dice):
     """Rounds to float32, whatever it is given."""
 
@@ -179,6 +203,9 @@ def function_of_arrays(pred, label):
 
 # ---- a backward written by hand ----
 
+FIRST: Dict[Any, mx.nd.NDArray] = {}  # what a defect keeps for good
+
+
 class DiceOp(mx.operator.CustomOp):
     """Dice of probabilities, pooled over classes; ``defect`` spoils the backward."""
 
@@ -200,6 +227,8 @@ class DiceOp(mx.operator.CustomOp):
 
     def backward(self, req, out_grad, in_data, out_data, in_grad, aux):
         p, g = in_data
+        if self.defect == 'the first prediction':
+            p = FIRST.setdefault(p.shape, p.copy()).astype(p.dtype)
         spread = (-1,) + (1,) * (p.ndim - 1)
         both, either = (x.reshape(spread) for x in self.sums(p, g))
         head = out_grad[0].reshape(spread)
@@ -441,6 +470,25 @@ class FailsOnOne(PlainBlock):
         return mx.nd.squeeze(loss.reshape((-1, 1, 1))).slice_axis(axis=0, begin=0, end=2).reshape(2)
 
 
+class Dropout(Dice):
+    """Random, as dropout is while training."""
+
+    def hybrid_forward(self, F, pred, label):
+        return super().hybrid_forward(F, F.Dropout(pred), label)
+
+
+class RunningMean(PlainBlock):
+    """Divides by the running mean of its values."""
+
+    mean = None
+
+    def forward(self, pred, label):
+        loss = super().forward(pred, label)
+        now = float(loss.mean().asscalar())
+        self.mean = now if self.mean is None else 0.99 * self.mean + 0.01 * now
+        return loss / self.mean
+
+
 class Slow(PlainBlock):
     """Right, and slow."""
 
@@ -539,6 +587,10 @@ RIGHT = {
     'function of arrays': Animal(function_of_arrays, {}),
     'by hand': Animal(by_hand(), {}, PROBABILITIES),
     'autograd.Function': Animal(RightFunction, {}),
+    'foreground first': Animal(ForegroundFirst, {}, {**INDEX, 'background': -1}),
+    'channels last': Animal(ChannelsLast, {}, {'pred': (2, 9, 8, 4), 'label': (2, 9, 8, 4),
+                                               'axis': -1}),
+    'background unlabelled': Animal(BackgroundUnlabelled, {}, {**SHAPES, 'label': (2, 3, 9, 8)}),
     'with weights': Animal(weighted_by_hand(), {}, WEIGHTED),
 }
 
@@ -571,6 +623,10 @@ WRONG = {
                                 {'gradient': 'wrong', 'relative_error': 'wrong'}, WEIGHTED),
     'weights of the first': Animal(weighted_by_hand('weights of the first'),
                                    {'batch': 'wrong sample'}, WEIGHTED),
+    'dropout': Animal(Dropout, {'gradient': 'not repeatable'}),
+    'running mean': Animal(RunningMean, {'gradient': 'not repeatable'}),
+    'the first prediction': Animal(by_hand('the first prediction'),
+                                   {'gradient': 'wrong', 'relative_error': 'wrong'}, PROBABILITIES),
     'first sample only': Animal(FirstSampleOnly, {'batch': 'sample ignored'}),
     'images only': Animal(ImagesOnly, {'shapes': 'fails on 3-D'}),
     'autograd.Function': Animal(WrongFunction, {'gradient': 'wrong', 'relative_error': 'wrong'}),

@@ -16,6 +16,9 @@ FIVE = RAW.replace(pred=(2, 5, 8, 8))
 MANY = Example((2, 21, 12, 12), (2, 12, 12))
 ONEHOT = Example((2, 3, 8, 8), (2, 3, 8, 8), input='softmax', label_kind='onehot')
 SIGNED = Example((2, 1, 8, 8), (2, 1, 8, 8), input='raw', label_kind='binary')
+SAID = INDEX.replace(background=2, background_said=True)
+TWO = Example((2, 2, 8, 8), (2, 1, 8, 8), input='softmax')
+SAID_OF_TWO = TWO.replace(background=1, background_said=True)
 BINARY = Example((2, 1, 8, 8), (2, 1, 8, 8), input='sigmoid', label_kind='binary')
 
 
@@ -235,6 +238,56 @@ class ReluDice(Dice):
         return super().each_backward(np.maximum(moved, 0), label) * (moved > 0)
 
 
+class ForegroundFirst(Dice):
+    """The background is the last channel."""
+
+    def target(self, pred, label):
+        return np.roll(one_hot(pred, label), -1, axis=1)
+
+
+class FirstChannelOnly(ForegroundFirst):
+    """Of two channels, of which the first is the foreground and alone counts."""
+
+    def sums(self, pred, label):
+        g, top, bottom = super().sums(pred, label)
+        return g, top[:, :1], bottom[:, :1]
+
+    def each_backward(self, pred, label):
+        g, top, bottom = self.sums(pred, label)
+        gradient = np.zeros_like(pred)
+        gradient[:, :1] = -(2 * g[:, :1] / spread(bottom, pred)
+                            - spread(top / bottom ** 2, pred))
+        return gradient
+
+
+class NoBackground(Dice):
+    """Of sigmoids of the foreground; a one-hot label, or an index that is one higher."""
+
+    def target(self, pred, label):
+        return same(pred, label) if label.shape == pred.shape else one_hot(pred, label - 1)
+
+
+class BackgroundUnlabelled(Dice):
+    """The label has the channels of the foreground alone."""
+
+    def target(self, pred, label):
+        return same(pred[:, 1:], label)
+
+    def each(self, pred, label):
+        g, top, bottom = self.sums(pred, label)
+        return 1 - (top / bottom).mean(axis=1)
+
+    def sums(self, pred, label):
+        g, p, eps = self.target(pred, label), pred[:, 1:], pred.dtype.type(self.eps)
+        return g, 2 * pixels(p * g) + eps, pixels(p) + pixels(g) + eps
+
+    def each_backward(self, pred, label):
+        g, top, bottom = self.sums(pred, label)
+        gradient = np.zeros_like(pred)
+        gradient[:, 1:] = -(2 * g / spread(bottom, pred) - spread(top / bottom ** 2, pred))
+        return gradient / pred.dtype.type(pred.shape[1] - 1)
+
+
 class WorstClassDice(Dice):
     """The mean over classes and, with it, the largest of their losses: a max over sums."""
 
@@ -270,6 +323,12 @@ RIGHT = {
     'hinge': Hinge(),
     'relu inside': ReluDice(),
     'max inside': WorstClassDice(),
+    'foreground first': ForegroundFirst(example=SAID),
+    'foreground first of two': ForegroundFirst(example=SAID_OF_TWO),
+    'first channel alone': FirstChannelOnly(example=SAID_OF_TWO),
+    'no background': NoBackground(example=INDEX.replace(input='sigmoid', background=None,
+                                                        background_said=True)),
+    'background unlabelled': BackgroundUnlabelled(example=ONEHOT.replace(label=(2, 2, 8, 8))),
 }
 
 
@@ -622,6 +681,78 @@ class Unrepeatable(Animal):
         return super().forward(pred, label) * (1 + 0.01 * np.sin(self.calls))
 
 
+class Random(Animal):
+    """As with dropout."""
+
+    def __init__(self, loss, dtype):
+        super().__init__(loss, dtype)
+        self.rng = np.random.RandomState(0)
+
+    def forward(self, pred, label):
+        self.kept = self.rng.randint(0, 2, pred.shape)
+        return super().forward(pred * self.kept, label)
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred * self.kept, label, upstream, out)
+        out *= self.kept
+
+
+class RunningMean(Animal):
+    """Divides by the running mean of its own values, so that all steps are of one size."""
+
+    def __init__(self, loss, dtype, momentum=0.9):
+        super().__init__(loss, dtype)
+        self.mean, self.momentum = None, momentum
+
+    def forward(self, pred, label):
+        value = super().forward(pred, label)
+        now = np.float64(value.mean())
+        self.mean = now if self.mean is None else \
+            self.momentum * self.mean + (1 - self.momentum) * now
+        return value / self.mean
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream / self.mean, out)
+
+
+class GradientWithMomentum(Animal):
+    """Momentum in the backward."""
+
+    before = 0.0
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        if np.shape(self.before) == out.shape:
+            out += 0.1 * self.before
+        self.before = out.copy()
+
+
+class FirstPrediction(Animal):
+    """The backward keeps the sums of its first call at a shape."""
+
+    def __init__(self, loss, dtype):
+        super().__init__(loss, dtype)
+        self.first = {}
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(self.first.setdefault(pred.shape, pred), label, upstream, out)
+
+
+class FirstLabel(Animal):
+    """Makes the one-hot label once for each shape."""
+
+    def __init__(self, loss, dtype):
+        super().__init__(loss, dtype)
+        self.labels = {}
+
+    def forward(self, pred, label):
+        one_hot(pred, label)  # which refuses what does not fit
+        return super().forward(pred, self.labels.setdefault(label.shape, label))
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, self.labels.setdefault(label.shape, label), upstream, out)
+
+
 class NanForward(Animal):
     def forward(self, pred, label):
         return super().forward(pred, label) * np.nan
@@ -709,6 +840,7 @@ class ConstantForward(Animal):
 
 
 WRONG = {'gradient': 'wrong', 'relative_error': 'wrong'}
+UNREPEATABLE = {'gradient': 'not repeatable'}
 
 TWICE = {'activation': 'applied twice'}
 MISSING = {'activation': 'missing'}
@@ -732,12 +864,25 @@ BROKEN = {
                      {'gradient': 'stale'}),
     'stale buffer, hinge': (lambda dtype: StaleBuffer(Hinge(), dtype), {'gradient': 'stale'}),
     'adds to the buffer': (lambda dtype: Accumulates(Dice(), dtype), {'gradient': 'stale'}),
-    'not repeatable': (lambda dtype: Unrepeatable(Dice(), dtype), {'gradient': 'error'}),
+    'drifts': (lambda dtype: Unrepeatable(Dice(), dtype), UNREPEATABLE),
+    'random': (lambda dtype: Random(Dice(), dtype), UNREPEATABLE),
+    'running mean': (lambda dtype: RunningMean(Dice(), dtype), UNREPEATABLE),
+    'slow running mean': (lambda dtype: RunningMean(SoftDice(), dtype, 0.999), UNREPEATABLE),
+    'gradient with momentum': (lambda dtype: GradientWithMomentum(Dice(), dtype), UNREPEATABLE),
+    'first prediction remembered': (lambda dtype: FirstPrediction(Dice(exponent=2), dtype), WRONG),
+    'first label remembered': (lambda dtype: FirstLabel(Dice(), dtype),
+                               {'direction': 'label ignored', 'batch': 'wrong sample'}),
     'NaN': (lambda dtype: NanForward(Dice(), dtype), {'gradient': 'error'}),
     'gradient of another shape': (lambda dtype: WrongShape(Dice(), dtype), {'gradient': 'error'}),
     'refuses all': (lambda dtype: RefusesAll(Dice(), dtype), {'gradient': 'error'}),
     'dies on all': (lambda dtype: DiesOnAll(Dice(), dtype), {'gradient': 'dies'}),
     'score returned': (lambda dtype: ScoreReturned(Dice(), dtype), {'direction': 'rises'}),
+    'score of two': (lambda dtype: ScoreReturned(Dice(example=TWO), dtype),
+                     {'direction': 'rises'}),
+    'squared score of two': (lambda dtype: ScoreReturned(Dice(exponent=2, example=TWO), dtype),
+                             {'direction': 'rises'}),
+    'score of one': (lambda dtype: ScoreReturned(Dice(example=BINARY), dtype),
+                     {'direction': 'rises'}),
     'score of logits': (lambda dtype: ScoreReturned(SoftDice(), dtype), {'direction': 'rises'}),
     'upstream ignored': (lambda dtype: UpstreamIgnored(Dice(), dtype), {'loss_weight': 'ignored'}),
     'upstream squared': (lambda dtype: UpstreamSquared(Dice(), dtype), {'loss_weight': 'squared'}),

@@ -5,7 +5,8 @@ import numpy as np
 
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.patience import Patience
-from soft_dice.checker.subject import (Died, Evaluation, Example, Hung, Refused, Shape, Subject)
+from soft_dice.checker.subject import (PROBE, Died, Evaluation, Example, Hung, Refused, Shape,
+                                       Subject)
 from soft_dice.checker.watch import Watch
 
 from .rig import Rig, Spec
@@ -59,7 +60,7 @@ class LayerSubject(Subject):
 
     def _has_float64(self, example: Example) -> bool:
         try:
-            return self._call('has_float64', *example.arrays())
+            return self._call('has_float64', *example.arrays(PROBE))
         except (Died, Refused):  # of which the checks tell
             return False
 

@@ -4,7 +4,7 @@ from typing import Any, Optional
 import numpy as np
 
 from soft_dice.checker.patience import Patience
-from soft_dice.checker.subject import Died, Evaluation, Example, Refused, Subject
+from soft_dice.checker.subject import PROBE, Died, Evaluation, Example, Refused, Subject
 from soft_dice.checker.watch import Watch
 
 from .child import Child
@@ -57,7 +57,7 @@ class GluonLoss(Subject):
         return Evaluation(outcome.value, outcome.gradient)
 
     def _find_dtype(self, example: Example) -> str:
-        pred, label = example.arrays()
+        pred, label = example.arrays(PROBE)
         try:
             if self.run(pred, label, dtype='float64').dtype == 'float64' \
                     and not self._rounds(pred, label):

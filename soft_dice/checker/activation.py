@@ -9,6 +9,7 @@ from typing import Any, Dict, NamedTuple, Optional
 import numpy as np
 
 from .findings import Finding
+from .numeric import quantum
 from .subject import Example, Refused, Subject
 
 SAME = 1e-5  # relative: the change of a loss that does not change
@@ -54,6 +55,8 @@ def wants(subject: Subject, example: Example, seed: int = 0) -> Wants:
     """What the loss expects.  Raises Died."""
     probe = _Probe(subject, example, seed)
     value = {'probabilities': probe.range(probe.likely), 'raw': probe.range(probe.scores)}
+    if probe.spread < 100 * probe.rounding:  # not if it is NaN
+        return Wants(None, '', value)
     applies = probe.normalised()
     if applies:
         return Wants('raw', applies, value)
@@ -97,8 +100,13 @@ class _Probe:
         found = [self.loss(make()) for _ in range(number)]
         return [min(found), max(found)] if np.isfinite(found).all() else found
 
+    @property
+    def rounding(self) -> float:
+        return 16 * quantum(max(abs(self.perfect), abs(np.nan_to_num(self.raw))),
+                            self.subject.dtype)
+
     def still(self, change: float) -> bool:
-        return abs(change) <= SAME * max(abs(self.raw), self.spread)
+        return abs(change) <= SAME * self.spread + self.rounding
 
     def normalised(self) -> str:
         """The axis over which a softmax takes out what is added to all."""
@@ -168,7 +176,8 @@ def activation(given: Given, wanted: Wants, example: Example) -> Finding:
     if wanted.applies:
         return _twice(given, wanted, example, value)
     return Finding('missing', value, f'{given.source} gives raw scores, and the loss, which '
-                   f'applies no softmax or sigmoid, expects probabilities: {_ranges(wanted)}.{OTHERS}')
+                   'applies no softmax or sigmoid, expects probabilities: '
+                   f'{_ranges(wanted)}.{OTHERS}')
 
 
 OTHERS = ' The other rows are of the loss fed with what it expects.'

@@ -17,7 +17,7 @@ class Asked(NamedTuple):
     label_kind : 'index', 'onehot', 'binary' (0 and 1) or 'signed' (-1 and 1).
     pixel_weight : the shape of a third input.
     background : the channel of class 0 in pred and in a one-hot label; 'none' where pred has none.
-        The other channels are classes 1, 2, ... in their order.
+        The other channels are classes 1, 2, ... in their order.  By default 0 is assumed.
     axis : of the classes.
     """
 
@@ -26,7 +26,7 @@ class Asked(NamedTuple):
     input: Optional[str] = None
     label_kind: Optional[str] = None
     pixel_weight: Optional[Shape] = None
-    background: Union[int, str] = 0
+    background: Union[None, int, str] = None
     axis: int = 1
 
     def read(self) -> Tuple[Example, Feed]:
@@ -44,7 +44,7 @@ class Asked(NamedTuple):
         label = self._label(pred, axis)
         kind = self.label_kind or default_kind(pred, label)
         example = Example(pred, label, self.input or 'raw', 'binary' if kind == 'signed' else kind,
-                          self._background(pred))
+                          self._background(pred), self.background is not None)
         _check_label(example, kind)
         further = () if self.pixel_weight is None else (
             Further(_inside(self.pixel_weight, axis, len(pred)), pred),)
@@ -76,6 +76,8 @@ class Asked(NamedTuple):
     def _background(self, pred: Shape) -> Optional[int]:
         if self.background == NONE:
             return None
+        if self.background is None:
+            return 0
         if not isinstance(self.background, int) or not -pred[1] <= self.background < pred[1]:
             raise ValueError(f'background must be a channel of the prediction, 0 to {pred[1] - 1} '
                              f'or -1 for the last, or {NONE!r}; got {self.background!r}')
@@ -111,6 +113,9 @@ def _check_label(example: Example, kind: str) -> None:
                          f'{NONE!r}')
     sizes = [np.prod(shape) for shape in fits] if kind != 'onehot' else []
     if label not in fits and not (label[:1] == pred[:1] and np.prod(label) in sizes):
+        last = pred[:1] + pred[1:-1]
+        hint = '; if the classes are the last axis, say axis -1' if label in (
+            last, last + (1,), pred[:1] + (1,) + pred[1:-1]) else ''
         raise ValueError(f'a label of kind {kind} has {rule}: for a prediction of shape {pred} it '
                          f'must have the shape {" or ".join(map(str, dict.fromkeys(wanted)))}; got '
-                         f'{label}')
+                         f'{label}{hint}')

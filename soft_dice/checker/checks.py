@@ -6,10 +6,12 @@ import numpy as np
 from .activation import Given, activation, wants
 from .batch import batch
 from .classes import classes
+from .direction import direction
 from .empty import empty
 from .findings import Finding, Findings, said
-from .gradient import direction, gradient, upstream
-from .numeric import element_by_element, quantum
+from .gradient import gradient, upstream
+from .numeric import element_by_element
+from .repeat import repeatable
 from .shapes import shapes
 from .subject import Died, Example, Refused, Subject
 from .trial import CannotResize, Trial, begin, resized
@@ -44,9 +46,9 @@ def check(subject: Subject, example: Example, seed: int = 0, given: Optional[Giv
           own: Optional[Dict[str, Look]] = None) -> Findings:
     """The findings of :data:`KEYS`, in this order, and those of a framework's own.
 
-    A loss that does not even take the example has the finding 'error' (or 'dies') for its
-    gradient, and nothing else applies.  Where the loss is given what it does not expect, which is
-    a finding, the others are of the loss given what it expects.
+    A loss that does not even take the example, or gives two answers to it, has the finding 'error',
+    'dies' or 'not repeatable' for its gradient, and nothing else applies.  Where the loss is given
+    what it does not expect, which is a finding, the others are of the loss given what it expects.
 
     given : what the loss is fed, where the example does not say it.
     own : further looks, or ones that replace a finding by another.
@@ -57,21 +59,26 @@ def check(subject: Subject, example: Example, seed: int = 0, given: Optional[Giv
     OutOfTime : before the gradient could be judged; what else there was no time for is 'left out'.
     """
     found: Findings = {}
-    problem: Optional[Finding]
+    trial: Optional[Trial] = None
     try:
         wanted = wants(subject, example, seed)
         found['activation'] = activation(given or Given.of(example.input), wanted, example)
-        trial = begin(subject, wanted.example(example), seed)
-        problem = _unusable(trial)
+        example = wanted.example(example)
+        problem = repeatable(subject, example, seed)
+        if problem is None:
+            trial = begin(subject, example, seed)
+            problem = _unusable(trial)
     except Died as error:
         problem = Finding('dies', None, f'The process ends on an ordinary input: {said(error)}')
     except Refused as error:
         problem = Finding('error', None, f'The loss raises an error on an ordinary input of shapes '
                                          f'{example.pred} and {example.label}: {said(error)}')
     looks = [*LOOKS.items(), *(own or {}).items(), *LAST.items()]
-    if problem:
-        nothing = Finding('not applicable', None, 'Not looked at, as the loss fails on an ordinary '
-                                                  'input.')
+    if problem or trial is None:
+        assert problem is not None
+        why = 'gives two answers to the same input' if problem.verdict == 'not repeatable' else \
+            'fails on an ordinary input'
+        nothing = Finding('not applicable', None, f'Not looked at, as the loss {why}.')
         return {**dict.fromkeys(KEYS, nothing), **dict.fromkeys(own or {}, nothing),
                 'gradient': problem}
     subject.watch.look('gradient')
@@ -139,11 +146,6 @@ def _unusable(trial: Trial) -> Optional[Finding]:
                        'The loss of an ordinary input is not finite. Check that it takes what it '
                        f'was given: {trial.example.input} predictions and '
                        f'{trial.example.label_kind} labels.')
-    again, value = trial.loss(trial.pred), float(np.sum(trial.answer.value))
-    if abs(again - value) > 1e3 * quantum(value, 'float32'):
-        return Finding('error', {'values': [value, again]},
-                       f'Two calls with the same input gave {value:.6g} and {again:.6g}: a loss '
-                       'that is not repeatable has no gradient to compare with.')
     return None
 
 

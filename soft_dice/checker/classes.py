@@ -18,6 +18,9 @@ Numbers = Dict[str, Dict[str, float]]  # class: its pixels: a number
 
 def classes(trial: Trial, findings: Findings) -> Finding:
     """Does every class count, a rare one too, and as one of the classes or by its pixels?"""
+    if findings['direction'].value and 'falls_with_background_last' in findings['direction'].value:
+        return Finding('undecided', None, 'It is not known which channel is which class: see '
+                       'direction.')
     silent = _silent_classes(trial)
     if silent:
         return Finding('class dropped', {'without_gradient': silent},

@@ -76,8 +76,9 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
                         help='class numbers, one-hot, 0 and 1, or -1 and 1')
     parser.add_argument('--pixel-weight', type=_shape, metavar='N,1,...',
                         help='the shape of a third input, which gets random positive numbers')
-    parser.add_argument('--background', type=_background, default=0, metavar='CHANNEL',
-                        help=f'of class 0 in the prediction: 0, -1 for the last, or {NONE}')
+    parser.add_argument('--background', type=_background, metavar='CHANNEL',
+                        help='of class 0 in the prediction: 0, which is assumed, -1 for the last, '
+                        f'or {NONE}')
     parser.add_argument('--axis', type=int, default=1,
                         help='of the classes: 1, or -1 for channels last')
     parser.add_argument('--seconds', type=_seconds, default=120.0,

@@ -12,7 +12,8 @@ Loss = Callable[..., Tuple[Any, Callable[..., np.ndarray]]]
 
 class FunctionSubject(Subject):
     """``function(pred, label)``, or with a third input, gives the loss, () or (N,), and vjp, which
-    takes an upstream of the loss's shape to the gradient.  What it raises for an input is its refusal of it."""
+    takes an upstream of the loss's shape to the gradient.  What it raises for an input is its
+    refusal of it."""
 
     dtype = 'float64'
 

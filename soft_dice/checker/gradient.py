@@ -1,5 +1,5 @@
-"""Is the backward the gradient of the forward, and does it lead downhill?"""
-from typing import Any, Dict, List, Optional, Tuple
+"""Is the backward the gradient of the forward, and proportional to what comes from above?"""
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
@@ -117,61 +117,6 @@ def _wrong(trial: Trial, found: Comparison, measured: Dict[str, Any]) -> str:
     return (f'The backward is not the gradient of the forward: {how}. At element '
             f'{tuple(measured["worst"])} backward says {measured["analytic"]:.4g}, the loss itself '
             f'{measured["numeric"]:.4g}.')
-
-
-def direction(trial: Trial, findings: Findings) -> Finding:
-    """Does a step along minus the gradient lower the loss, and does a better prediction?"""
-    constant = findings['gradient'].verdict == 'zero-forward'  # small steps say nothing of it
-    rise = _rise_towards_label(trial)
-    value: Dict[str, Any] = {'towards_label': rise}
-    if min(rise) > 0:
-        return Finding('rises', value,
-                       f'The loss rises (by {min(rise):.3g}) as the prediction moves towards the '
-                       'label: this is a score, to be made large, and training would make it '
-                       'small. Return 1 - score, or minus the score.')
-    if not trial.usable:
-        return Finding('not applicable', value, 'There is no gradient to take a step along.')
-    change = _change_downhill(trial, constant)
-    if constant and not change:
-        return Finding('not applicable', value, 'The loss does not follow the prediction.')
-    value['downhill'] = change
-    if not change < 0:
-        return Finding('uphill', value,
-                       'A step along minus the gradient does not lower the loss, '
-                       + (f'it raises it by {change:.2g}' if change else 'it changes nothing')
-                       + ': training with it would go the wrong way.')
-    return Finding('correct', value, 'A step along minus the gradient lowers the loss, and so does '
-                                     'a prediction nearer to the label.')
-
-
-def _rise_towards_label(trial: Trial) -> List[float]:
-    """How the loss changes on the way to a perfect prediction.
-
-    Raw numbers may mean logits or the values themselves; each reading has its own perfection.
-    """
-    goals = [trial.example.towards(trial.label)]
-    if trial.example.input == 'raw':
-        goals += [trial.example.towards(trial.label, 2.0), trial.example.truth(trial.label)]
-    start = trial.loss(trial.pred)
-    return [trial.loss(goal) - start for goal in goals]
-
-
-def _change_downhill(trial: Trial, constant: bool) -> float:
-    """The change of the loss over the shortest step that changes it beyond rounding; of a
-    piecewise constant one over long steps together."""
-    move = -trial.room * trial.gradient * trial.room
-    move /= np.abs(move).max() / (trial.room.max() or 1.0)
-    move = np.clip(move, -trial.room, trial.room)
-    start = trial.loss(trial.pred)
-    change = 0.0
-    if constant:
-        return sum(trial.loss(trial.pred + t * move) - start for t in (0.25, 0.5, 1.0))
-    enough = 64 * numeric.quantum(start, trial.subject.dtype)
-    for t in 4.0 ** np.arange(-10, 1):
-        change = trial.loss(trial.pred + t * move) - start
-        if abs(change) > enough:
-            break
-    return change
 
 
 def upstream(trial: Trial, findings: Findings) -> Finding:

@@ -11,6 +11,7 @@ from .watch import Watch
 
 Shape = Tuple[int, ...]
 
+PROBE = 2 ** 32 - 1  # seed of an input that is looked at for its type alone, and by no finding
 INPUTS = ('softmax', 'sigmoid', 'raw')
 LABELS = ('index', 'onehot', 'binary')
 
@@ -81,6 +82,7 @@ class Example:
     label_kind : 'index' class numbers, 'onehot' 0 and 1 in pred's shape, or without the channel of
         the background, or 'binary' 0 and 1.
     background : the channel of class 0; None where pred has none.
+    background_said : is it known, or only assumed?
     """
 
     pred: Shape
@@ -88,6 +90,7 @@ class Example:
     input: str = 'raw'
     label_kind: str = 'index'
     background: Optional[int] = 0
+    background_said: bool = False
 
     @property
     def channels(self) -> int:
