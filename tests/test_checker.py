@@ -195,12 +195,17 @@ def test_losses_of_which_nothing_can_be_said(loss, input):
 
 def test_which_prediction_of_an_empty_image_fails():
     value = finding_of('infinite gradient on an empty image', 'empty').value
-    assert set(value) == {'perfect', 'imperfect', 'exact'}
+    assert set(value) == {'perfect', 'imperfect', 'other', 'exact'}
     for each in value.values():
         assert np.isfinite(each['value']) and each['gradient'] == np.inf
     finding = finding_of('NaN on an empty image', 'empty')
     assert all(np.isnan(each['value']) for each in finding.value.values())
     assert 'loss nan' in finding.message
+
+
+def test_a_label_that_the_backward_refuses_is_refused():
+    findings = check(zoo.BackwardRefuses(zoo.Dice()), zoo.INDEX)
+    assert defects(findings) == {} and 'are refused' in findings['shapes'].message
 
 
 def test_empty_image_without_smoothing():

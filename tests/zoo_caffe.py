@@ -528,6 +528,32 @@ class Hangs(Linear):
         time.sleep(3600)
 
 
+class NothingLearntWhereEmpty(Linear):
+    """Of the foreground, and smoothed in the denominator alone."""
+
+    def loss(self, p, g):
+        p, g = p[:, 1:], g[:, 1:]
+        return 1 - np.mean(2 * sums(p * g) / (sums(p) + sums(g) + SMOOTH))
+
+    def gradient(self, p, g):
+        p, g, gradient = p[:, 1:], g[:, 1:], np.zeros(p.shape)
+        below = sums(p) + sums(g) + SMOOTH
+        gradient[:, 1:] = -2 * (g / below - sums(p * g) / below ** 2) / p[:, :, 0].size
+        return gradient
+
+
+class BackwardRefuses(Linear):
+    """The forward takes a label of one sample for all, the backward does not."""
+
+    def reshape(self, bottom, top):
+        top[0].reshape(1)
+
+    def backward(self, top, propagate_down, bottom):
+        if bottom[1].data.size != bottom[0].data[:, 0].size:
+            raise ValueError('prediction and label differ')
+        super().backward(top, propagate_down, bottom)
+
+
 # In the batch.
 
 class FirstSampleOnly(Linear):

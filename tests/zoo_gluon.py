@@ -373,6 +373,14 @@ class NaNWhereEmpty(Dice):
                              + F.mean(F.elemwise_mul(p, 1 - g), axis=0, exclude=True))
 
 
+class NothingLearntWhereEmpty(Dice):
+    """Of the foreground, and smoothed in the denominator alone."""
+
+    def score(self, F, p, g):
+        p, g = (F.slice_axis(x, axis=1, begin=1, end=None) for x in (p, g))
+        return 2 * total(F, F.elemwise_mul(p, g)) / (total(F, p) + total(F, g) + 1)
+
+
 class NeedsShape(Dice):
     """A Symbol has no shape."""
 
@@ -605,6 +613,7 @@ WRONG = {
     'no softmax': Animal(OnProbabilities, {'activation': 'missing'}),
     'softmax over the width': Animal(SoftmaxOverTheWidth, {'activation': 'wrong axis'}),
     'NaN where empty': Animal(NaNWhereEmpty, {'empty': 'not finite'}),
+    'nothing learnt where empty': Animal(NothingLearntWhereEmpty, {'empty': 'no gradient'}),
     'needs .shape': Animal(NeedsShape, {'hybridize': 'raises'}),
     'needs a number': Animal(NeedsNumber, {'hybridize': 'raises'}),
     'another formula in the graph': Animal(OtherInGraph, {'hybridize': 'differs'}),
@@ -633,7 +642,7 @@ WRONG = {
     **{defect: Animal(by_hand(defect), verdicts, PROBABILITIES) for defect, verdicts in {
         'per-pixel denominators': {'gradient': 'wrong', 'relative_error': 'wrong'},
         'a hundredth too large': {'gradient': 'wrong', 'relative_error': 'wrong'},
-        'leaves out small classes': {'classes': 'class dropped'},
+        'leaves out small classes': {'classes': 'class dropped', 'empty': 'wrong'},
         'uphill': {'gradient': 'wrong', 'relative_error': 'wrong', 'direction': 'uphill'},
         'ignores its head': {'head_gradient': 'ignored'},
         'one head for all': {'head_gradient': 'wrong per sample'},

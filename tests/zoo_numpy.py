@@ -787,6 +787,39 @@ class UpstreamAdded(Animal):
         out[...] = (upstream + 1) / 2 * self.loss.backward(pred, label)
 
 
+class NoSmoothAbove(Dice):
+    """Smoothing in the denominator alone: on an empty image the loss is 1 for every prediction."""
+
+    def sums(self, pred, label):
+        g, top, bottom = super().sums(pred, label)
+        return g, top - pred.dtype.type(self.eps), bottom
+
+
+class EmptySkipped(Animal):
+    """The loss of an image without foreground is 0."""
+
+    def forward(self, pred, label):
+        return super().forward(pred, label) * bool(np.any(label > 0))
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream * bool(np.any(label > 0)), out)
+
+
+class EmptyForwardSkipped(EmptySkipped):
+    """The same in the forward alone; the backward is that of the formula."""
+
+    def backward(self, pred, label, upstream, out):
+        out[...] = upstream * self.loss.backward(pred, label)
+
+
+class BackwardRefuses(BroadcastLabel):
+    """The forward takes what can be broadcast, the backward does not."""
+
+    def backward(self, pred, label, upstream, out):
+        one_hot(pred, label)
+        super().backward(pred, label, upstream, out)
+
+
 class RaisesOnEmpty(Animal):
     def forward(self, pred, label):
         if not np.any(label > 0):
@@ -892,6 +925,13 @@ BROKEN = {
     'NaN on an empty image': (lambda dtype: NanOnEmpty(Dice(), dtype), {'empty': 'not finite'}),
     'infinite gradient on an empty image': (lambda dtype: InfiniteGradientOnEmpty(Dice(), dtype),
                                             {'empty': 'not finite'}),
+    'nothing learnt from an empty image': (
+        lambda dtype: Animal(NoSmoothAbove(example=BINARY, eps=1.0), dtype),
+        {'empty': 'no gradient'}),
+    'an empty image is skipped': (lambda dtype: EmptySkipped(Dice(), dtype),
+                                  {'empty': 'no gradient'}),
+    'an empty image is skipped forward': (lambda dtype: EmptyForwardSkipped(Dice(eps=1.0), dtype),
+                                          {'empty': 'wrong'}),
     'raises on an empty image': (lambda dtype: RaisesOnEmpty(Dice(), dtype), {'empty': 'raises'}),
     # of one class, as there the samples' gradients resemble each other and a step still leads down
     'wrong sample': (lambda dtype: WrongSample(Dice(example=BINARY), dtype),
@@ -914,8 +954,9 @@ BROKEN = {
                             {'classes': 'class dropped'}),
     'small class untrained': (lambda dtype: SmallClassUntrained(Dice(), dtype),
                               {'classes': 'class dropped'}),
+    # the logits' channels of absent classes are small ones too
     'small class untrained, logits': (lambda dtype: SmallClassUntrained(SoftDice(), dtype),
-                                      {'classes': 'class dropped'}),
+                                      {'classes': 'class dropped', 'empty': 'wrong'}),
     'small term untrained': (lambda dtype: SmallTermUntrained(CrossEntropy(), dtype),
                              {'classes': 'class dropped'}),
     'one pixel untrained': (lambda dtype: OnePixelUntrained(Dice(exponent=2), dtype),
@@ -948,6 +989,7 @@ BROKEN = {
     'label broadcast': (lambda dtype: BroadcastLabel(Dice(), dtype), {'shapes': 'broadcast'}),
     'fails on volumes': (lambda dtype: ImagesOnly(Dice(), dtype), {'shapes': 'fails on 3-D'}),
     'sums two axes': (lambda dtype: Animal(SumsTwoAxes(), dtype), {'shapes': 'differs in 3-D'}),
+    'label refused by the backward': (lambda dtype: BackwardRefuses(Dice(), dtype), {}),
     'dies': (lambda dtype: Dies(Dice(), dtype), {'shapes': 'dies'}),
     'dies on volumes': (lambda dtype: DiesOnVolumes(Dice(), dtype), {'shapes': 'dies'}),
 }

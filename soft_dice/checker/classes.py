@@ -232,9 +232,10 @@ def _gradients(trial: Trial, example: Example) -> Tuple[Numbers, Optional[Findin
     errors: Numbers = {str(c): {} for c in chosen}
     wrong: Optional[Finding] = None
     for size in sorted({1, min(9, share), share}):
-        rare = begin(trial.subject, example, trial.seed, _rare(trial, example, chosen, size))
+        rare = begin(trial.subject, example, trial.seed, _rare(trial, example, chosen, size),
+                     trial.size)
         for c in chosen:
-            found = _in_channel(rare, c)
+            found = _in_channel(rare, c, trial)
             errors[str(c)][str(size)] = found.error
             if found.wrong and wrong is None:
                 wrong = _found_wrong(rare, found, c, size)
@@ -251,11 +252,11 @@ def _rare(trial: Trial, example: Example, chosen: List[int], size: int
     return inputs(trial.subject, example, trial.seed)[0], _label(example, index)
 
 
-def _in_channel(trial: Trial, c: int) -> Comparison:
+def _in_channel(trial: Trial, c: int, ordinary: Trial) -> Comparison:
     part = np.zeros_like(trial.pred)
     part[:, trial.example.order[c]] = 1
-    found = compare(trial, LINES, part)
-    return compare(trial, part=part) if found.wrong else found
+    found = compare(trial, LINES, part, ordinary)
+    return compare(trial, part=part, beside=ordinary) if found.wrong else found
 
 
 def _found_wrong(trial: Trial, found: Comparison, c: int, size: int) -> Finding:

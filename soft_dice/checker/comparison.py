@@ -4,7 +4,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from . import numeric
-from .trial import Trial
+from .trial import NEGLIGIBLE, Trial
 
 # How far, relative to its size, a gradient may be from the numeric one, whatever the error bar:
 # losses that compute in float64 may still keep parts of their gradient in float32.
@@ -33,7 +33,8 @@ class Comparison(NamedTuple):
     noise: float
 
 
-def compare(trial: Trial, lines: int = 16, part: Optional[np.ndarray] = None) -> Comparison:
+def compare(trial: Trial, lines: int = 16, part: Optional[np.ndarray] = None,
+            beside: Optional[Trial] = None) -> Comparison:
     """The numeric gradient, seen through a few lines.
 
     One line follows the gradient a itself and gives its scale s, numeric = s a + rest, to high
@@ -41,6 +42,7 @@ def compare(trial: Trial, lines: int = 16, part: Optional[np.ndarray] = None) ->
 
     lines : as many random ones as this or, where a call of the loss is slow, fewer.
     part : 1 for the elements that are compared, 0 for the others; by default all are.
+    beside : an ordinary input, beside whose gradient this one's may be rounding errors alone.
     """
     sizes = [number for number in (2, 4, 8, 16) if number <= lines]
     lines = trial.subject.watch.most(sizes, lambda number: 8 * (number + 2))
@@ -61,6 +63,8 @@ def compare(trial: Trial, lines: int = 16, part: Optional[np.ndarray] = None) ->
     largest = max(norm, numeric_norm) or 1.0
     off, off_bar = abs(1 - scale) * norm, scale_bar * norm
     tolerance = TOLERANCE[trial.subject.dtype] * largest
+    if beside is not None:
+        tolerance = max(tolerance, NEGLIGIBLE * float(np.linalg.norm(beside.gradient_near)))
     wrong = (off > max(tolerance, BARS * off_bar) or rest > max(tolerance, BARS * across.bar))
     return Comparison(float(np.hypot(off, rest) / largest),
                       float(np.hypot(off_bar, across.bar) / largest), numeric_norm / largest,

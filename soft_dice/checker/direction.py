@@ -6,7 +6,7 @@ import numpy as np
 from . import numeric
 from .findings import Finding, Findings
 from .subject import Example
-from .trial import NEGLIGIBLE, Trial
+from .trial import NEGLIGIBLE, Trial, inputs
 
 CLEAR = 0.1  # so far from the middle of all right and all wrong a prediction of one class must be
 
@@ -16,11 +16,11 @@ def direction(trial: Trial, findings: Findings) -> Finding:
     constant = findings['gradient'].verdict == 'zero-forward'  # small steps say nothing of it
     rise = _rise_towards_label(trial)
     value: Dict[str, Any] = {'towards_label': rise}
-    if min(rise) > 0:
-        return _rises(trial, value)
     if not constant and _ignores_label(trial):
         return Finding('label ignored', value, 'Another label makes no difference to the loss: it '
                        'is not read, or remembered from an earlier call.')
+    if min(rise) > 0:
+        return _rises(trial, value)
     if not trial.usable:
         return Finding('not applicable', value, 'There is no gradient to take a step along.')
     value['downhill'], seen = _change_downhill(trial, constant)
@@ -36,9 +36,10 @@ def direction(trial: Trial, findings: Findings) -> Finding:
 
 
 def _ignores_label(trial: Trial) -> bool:
-    other = trial.example.arrays(trial.seed + 1)[1]
-    return bool(np.any(other != trial.label)
-                and trial.subject.total(trial.pred, other) == trial.loss(trial.pred))
+    pred, label = inputs(trial.subject, trial.example, trial.seed + 1)
+    usual = trial.loss(trial.pred)
+    return bool(np.any(label != trial.label) and trial.loss(pred) != usual
+                and trial.subject.total(trial.pred, label) == usual)
 
 
 def _rise_towards_label(trial: Trial) -> List[float]:

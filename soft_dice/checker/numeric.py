@@ -74,13 +74,15 @@ class Point:
 
     function : of a move away from the point, an array, to a number.
     dtype : 'float32' or 'float64', what the function computes in.
+    size : of the numbers that the function's value comes from, where it may be smaller itself.
     evaluations : how often it was called so far.
 
     ``lines`` are moves, (K,) + the shape of one.
     """
 
-    def __init__(self, function: Callable[[np.ndarray], float], dtype: str = 'float64') -> None:
-        self.dtype = dtype
+    def __init__(self, function: Callable[[np.ndarray], float], dtype: str = 'float64',
+                 size: float = 0.0) -> None:
+        self.dtype, self.size = dtype, size
         self.evaluations = 0
         self._function = function
         self._noise: Optional[float] = None
@@ -114,7 +116,8 @@ class Point:
         hair = 2.0 ** -12 if self.dtype == 'float32' else 2.0 ** -24
         values = [self._values(t * hair * line for t in range(8)) for line in lines]
         found = [rms(np.diff(each, 3)) / np.sqrt(20) for each in values]
-        self._noise = max(float(np.median(found)), 0.3 * quantum(values[0][0], self.dtype))
+        size = max(abs(values[0][0]), self.size)
+        self._noise = max(float(np.median(found)), 0.3 * quantum(size, self.dtype))
         return self._noise
 
     def derivatives(self, lines: np.ndarray, noise: float) -> Derivatives:

@@ -67,8 +67,8 @@ def _misfit(trial: Trial, axis: int, length: int) -> Tuple[str, str]:
         return 'not applicable', ''
     label = label[:length] if axis == 0 else label[..., :length]
     try:
-        trial.subject.value(pred, label)
-    except Refused:
+        trial.subject.evaluate(pred, label)
+    except Refused:  # by forward or, which stops the training too, by backward
         return 'refused', ''
     return 'broadcast', (f'A label of shape {label.shape} is silently accepted with a prediction '
                          f'of shape {pred.shape}: a mistake in the data would go unseen.')

@@ -47,6 +47,11 @@ class Trial:
         """Is there a gradient to judge: finite and somewhere other than zero?"""
         return bool(np.isfinite(self.gradient).all() and self.gradient.any())
 
+    @property
+    def size(self) -> float:
+        """Of the loss."""
+        return abs(float(np.sum(self.answer.value)))
+
     def loss(self, pred: np.ndarray) -> float:
         return self.subject.total(pred, self.label)
 
@@ -57,8 +62,10 @@ class Trial:
 
 
 def begin(subject: Subject, example: Example, seed: int,
-          arrays: Optional[Tuple[np.ndarray, np.ndarray]] = None) -> Trial:
+          arrays: Optional[Tuple[np.ndarray, np.ndarray]] = None, size: float = 0.0) -> Trial:
     """A trial at random arrays, or at these.
+
+    size : of an ordinary loss, the rounding errors of which a smaller one may have, too.
 
     Raises
     ------
@@ -67,7 +74,7 @@ def begin(subject: Subject, example: Example, seed: int,
     pred, label = inputs(subject, example, seed, arrays)
     room = np.ones_like(pred) if example.input == 'raw' else \
         np.minimum(np.minimum(pred, 1 - pred), 0.1)
-    near = Point(lambda move: subject.total(pred + room * move, label), subject.dtype)
+    near = Point(lambda move: subject.total(pred + room * move, label), subject.dtype, size)
     return Trial(subject, example, seed, pred, label, room, subject.evaluate(pred, label), near)
 
 
