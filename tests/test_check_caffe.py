@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -206,7 +207,7 @@ def python(layer, more='loss_weight: 1', **keywords):
 def test_caffes_own_losses_are_right(kind, pred, label, more, tmp_path):
     path = net_file(tmp_path, input_layer('pred', pred), input_layer('label', label),
                     loss_layer(kind, more))
-    for seed in (0, 1, 3, 10, 17):  # at some of these a class of HingeLoss has no gradient
+    for seed in (0, 10):  # at some a class of HingeLoss has no gradient
         findings = check_net(path, seed=seed)
         assert bad(findings) == {}, seed
         assert findings['gradient'].verdict == 'correct'
@@ -270,7 +271,8 @@ def test_assert_layer_in_a_test():
 
 
 @pytest.mark.parametrize('layer, keywords, message', [
-    ('no_such_module:Loss', {}, "module no_such_module cannot be imported: No module named"),
+    ('no_such_module:Loss', {},
+     "module no_such_module cannot be imported: ModuleNotFoundError: No module named"),
     ('zoo_caffe:NoSuch', {}, 'the module zoo_caffe has no NoSuch'),
     ('zoo_caffe:SMOOTH', {}, 'zoo_caffe:SMOOTH is not a class derived from caffe.Layer'),
     ('zoo_caffe', {}, 'must be module:Class'), ('zoo_caffe:A.B', {}, 'must be module:Class'),
@@ -578,9 +580,72 @@ DATABASE = ('layer { name: "data" type: "Data" top: "pred" top: "label" '
 
 def test_a_net_whose_data_is_elsewhere(tmp_path):
     path = net_file(tmp_path, DATABASE, loss_layer('SoftmaxWithLoss'))
-    with pytest.raises(CannotRun, match=r'give the shapes with --pred .* Check failed'):
+    with pytest.raises(CannotRun, match='cannot be loaded here: Check failed: .* the shapes, '
+                                        'which --pred and --label give'):
         check_net(path)
     assert bad(check_net(path, pred=PRED, label=LABEL)) == {}
+
+
+SOURCE = ('layer { name: "data" type: "Python" top: "pred" top: "label" '
+          'python_param { module: "%s" layer: "Source" } }')
+
+
+def test_a_module_that_is_missing_is_named(tmp_path, capsys):
+    path = net_file(tmp_path, SOURCE % 'their_data', python('zoo_caffe:Linear'))
+    assert main(['check', path]) == 2
+    said = capsys.readouterr().err
+    assert ("layer 'data': the module their_data cannot be imported: ModuleNotFoundError: No "
+            "module named 'their_data'; it must be in the current directory or on PYTHONPATH.  "
+            'What its loss needs of it are the shapes') in said
+    path = net_file(tmp_path, SOURCE % 'their_data', python('their_loss:Loss'))
+    for arguments in ([], ['--pred', '2,4,9,8', '--label', '2,1,9,8']):
+        assert main(['check', path] + arguments) == 2
+        said = capsys.readouterr().err
+        assert "No module named 'their_loss'; it must be in" in said and 'the shapes' not in said
+        assert said.count('\n') == 1
+
+
+def test_an_error_that_caffe_printed_itself_is_told(tmp_path):
+    """Caffe prints what Python raises while a net is loaded, and then raises a SystemError."""
+    (tmp_path / 'broken_data.py').write_text(
+        'import caffe\n'
+        'class Source(caffe.Layer):\n'
+        '    def setup(self, bottom, top):\n'
+        '        import no_such_reader\n')
+    path = net_file(tmp_path, SOURCE % 'broken_data', python('zoo_caffe:Linear'))
+    with mock.patch.object(sys, 'path', [str(tmp_path)] + sys.path), \
+            pytest.raises(CannotRun, match="cannot be loaded here: ModuleNotFoundError: No module "
+                                           "named 'no_such_reader'.  What"):
+        check_net(path)
+
+
+@pytest.mark.parametrize('code, error', [
+    ('eval(self.param_str)', 'SyntaxError: unexpected EOF'),
+    ('__import__("json").loads(self.param_str)', 'JSONDecodeError: Expecting value'),
+    ('self.param_str.split(":")[1]', 'IndexError: list index out of range')])
+def test_a_param_str_that_is_missing_is_asked_for(code, error, tmp_path):
+    (tmp_path / 'wants_param_str.py').write_text(
+        'import zoo_caffe\n'
+        'class Loss(zoo_caffe.Linear):\n'
+        f'    def setup(self, bottom, top): self.wanted = {code}\n')
+    with mock.patch.object(sys, 'path', [str(tmp_path)] + sys.path):
+        with pytest.raises(CannotRun, match=f'{error}.*; it reads its param_str, which is empty: '
+                                            '--class takes --param-str'):
+            check_layer('wants_param_str:Loss', PRED, input='softmax')
+        with pytest.raises(CannotRun) as raised:
+            check_layer('wants_param_str:Loss', PRED, input='softmax', param_str='?')
+    assert 'which is empty' not in str(raised.value)
+
+
+def test_an_error_of_several_lines_is_told_in_one(tmp_path):
+    (tmp_path / 'wordy.py').write_text(
+        'import zoo_caffe\n'
+        'class Loss(zoo_caffe.Linear):\n'
+        '    def forward(self, bottom, top):\n'
+        '        raise ValueError("the shapes\\n    (2, 4)\\nand\\n    (3,)\\ndiffer\\n\\n")\n')
+    with mock.patch.object(sys, 'path', [str(tmp_path)] + sys.path):
+        finding = check_layer('wordy:Loss', PRED, input='softmax')['gradient']
+    assert finding.message.endswith(': ValueError: the shapes (2, 4) and (3,) differ.')
 
 
 def test_prototxt_that_is_none(tmp_path):

@@ -308,6 +308,30 @@ def test_the_command_says_what_it_left_out(capsys):
         assert status == 0 and 'Left out for want of time: ' in said.out
 
 
+# ---- what an error says ----
+
+def wordy(pred, label):
+    raise mx.base.MXNetError('Traceback (most recent call last):\n  File "../src/x.cc", line 7\n'
+                             'MXNetError: \nthe operator\nfailed for [2,3]\n')
+
+
+def wants_one_shape(pred, label):
+    return mx.nd.where(label[0], pred, pred)
+
+
+def no_message(pred, label):
+    return mx.nd.transpose(pred, axes=(0, 1))
+
+
+@pytest.mark.parametrize('loss, says', [
+    (wordy, 'MXNetError: the operator failed for [2,3].'),
+    (wants_one_shape, 'inferring shapes failed. input shapes: [4,9,8] [2,4,9,8] [2,4,9,8] output'),
+    (no_message, '== param.axes.ndim() (4 vs. 2).')])
+def test_an_error_of_several_lines_is_told_in_one(loss, says):
+    finding = check_loss(loss, **DENSE)['gradient']
+    assert finding.verdict == 'error' and says in finding.message
+
+
 # ---- the command ----
 
 COMMAND = ['check', 'zoo_gluon:Euclidean', '--pred', '2,4,9,8', '--label', '2,4,9,8']

@@ -92,15 +92,17 @@ def _read_net(net: Any, path: str, losses: List[prototxt.Loss], known: bool) -> 
 
     known : are the shapes of prediction and label?  Then the net need not load.
     """
-    try:
-        with Session(NetReader, limit=120.0) as reader:
+    with Session(NetReader, limit=120.0) as reader:
+        for loss in losses:  # without these no shapes would help
+            reader.call('find', str(loss.layer))
+        try:
             shapes = reader.call('shapes', str(net))
             return _Blobs(shapes, _values(reader, losses))
-    except (Refused, Died) as error:
-        if known:
-            return _Blobs()
-        raise CannotRun(f'{path} cannot be loaded here, so give the shapes with --pred and '
-                        f'--label; Caffe says: {error}') from None
+        except (CannotRun, Refused, Died) as error:
+            if known:
+                return _Blobs()
+            raise CannotRun(f'{path} cannot be loaded here: {error}.  What its loss needs of it '
+                            'are the shapes, which --pred and --label give') from None
 
 
 def _values(reader: Session, losses: List[prototxt.Loss]) -> Dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from caffe.proto import caffe_pb2
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.feed import Feed
 from soft_dice.checker.subject import Evaluation, Example, Shape
+from soft_dice.checker.words import described
 
 from .. import caffe_proto, prototxt
 
@@ -69,6 +70,13 @@ class Rig:
     def prepare(self, pred: Shape, label: Shape) -> None:
         """Set the layer up for these shapes, as Caffe does before the first forward."""
         self._net(pred, label)
+
+    def reads_empty_param_str(self) -> bool:
+        """Is there no param_str, though the layer reads it?"""
+        methods = [each for kind in getattr(self.layer_class, '__mro__', ())
+                   for each in vars(kind).values() if hasattr(each, '__code__')]
+        reads = any('param_str' in each.__code__.co_names for each in methods)
+        return reads and not self.parameter.python_param.param_str
 
     def value(self, pred: np.ndarray, label: np.ndarray, float64: bool = False) -> np.ndarray:
         """The loss; with ``float64``, in float64, once the real layer has taken these shapes."""
@@ -227,7 +235,19 @@ class StandInLayer:
 class NetReader:
     """Shapes and values in a net that is loaded as it stands, with its data layers."""
 
+    def find(self, text: str) -> None:
+        """Raises CannotRun where this is a Python layer that cannot be found."""
+        layer = prototxt.parse(text, caffe_pb2.LayerParameter())
+        try:
+            _python_class(layer)
+        except CannotRun as error:
+            raise CannotRun(f'layer {layer.name!r}: {error}') from None
+
     def shapes(self, text: str) -> Dict[str, Shape]:
+        """Raises CannotRun for a Python layer that cannot be found."""
+        for layer in prototxt.parse(text, caffe_pb2.NetParameter()).layer:
+            if prototxt.in_training(layer):
+                self.find(str(layer))
         self._net = load(text)
         return {name: tuple(blob.shape) for name, blob in self._net.blobs.items()}
 
@@ -317,12 +337,9 @@ def _python_class(parameter: Any) -> Any:
     module, name = parameter.python_param.module, parameter.python_param.layer
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
-        raise CannotRun(f'the module {module} cannot be imported: {error}; it must be in the '
-                        'current directory or on PYTHONPATH') from None
     except Exception as error:
-        raise CannotRun(f'the module {module} cannot be imported: {type(error).__name__}: {error}'
-                        ) from None
+        raise CannotRun(f'the module {module} cannot be imported: {described(error)}; it must be '
+                        'in the current directory or on PYTHONPATH') from None
     if found is None:
         raise CannotRun(f'the module {module} has no {name}')
     if not (isinstance(found, type) and issubclass(found, caffe.Layer)):

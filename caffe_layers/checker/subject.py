@@ -36,9 +36,12 @@ class LayerSubject(Subject):
             self._ask('prepare', example.pred, example.label)
             self._patience = Patience(self.watch, patience)  # forward may take longer than this
         except (Died, Refused) as error:
+            hint = ''
+            if self._session.call('reads_empty_param_str'):
+                hint = '; it reads its param_str, which is empty: --class takes --param-str'
             self._session.close()
             raise CannotRun(f'Caffe cannot set {name} up for a prediction {example.pred} and a '
-                            f'label {example.label}: {error}') from None
+                            f'label {example.label}: {error}{hint}') from None
         self.dtype = 'float64' if float64 and self._has_float64(example) else 'float32'
 
     def __enter__(self) -> 'LayerSubject':

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Optional, Tuple
 
 from soft_dice.checker.subject import Died, Hung, Refused
+from soft_dice.checker.words import condensed, typed
 
 from ..compat import RELEASE
 
@@ -120,16 +121,18 @@ def describe(error: BaseException, said: str = '') -> str:
 
     said : what was printed: where a CustomOp raised, MXNet prints that error and raises its own.
     """
-    text = str(error)
-    for pattern, where in ((r'Error in CustomOp[^\0]*\n(\S.*)', said),
-                           (r'Extension Traceback:\s*\[0\] (.*)', text),
-                           (r'Check failed: .*?: (?!:)(.*)', text),
-                           (r'MXNetError: (.*)', text),
-                           (r'(\S.*)', text)):
-        match = re.search(pattern, where)
-        if match:
-            return f'{type(error).__name__}: {match.group(1).strip()}'[:300]
-    return type(error).__name__
+    custom = re.search(r'Error in CustomOp[^\0]*', said)
+    if custom:
+        return typed(error, custom.group())
+    extension = re.search(r'Extension Traceback:\s*\[0\] (.*)', str(error))
+    if extension:
+        return typed(error, extension.group(1))
+    words = condensed(str(error))
+    # Where a check was is not of interest, nor what it was, unless nothing else is said.
+    check = re.search(r'Check failed: .*?: (?!:)(.*)', words)
+    if check and check.group(1):
+        return typed(error, check.group(1))
+    return typed(error, words[max(words.find('Check failed: '), 0):])
 
 
 def _how(status: Optional[int]) -> str:

@@ -18,6 +18,7 @@ from .checks import PICTURE, Evidence, evidence
 from .findings import Findings
 from .subject import INPUTS, LABELS, Died, Example, Refused, Shape, Subject
 from .watch import OutOfTime, Watch
+from .words import described
 
 
 def find(text: str) -> Any:
@@ -36,8 +37,8 @@ def find(text: str) -> Any:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
             found = importlib.import_module(module)
     except (Exception, SystemExit) as error:  # whatever the user's module raises
-        raise CannotRun(f'the module {module} cannot be imported: {type(error).__name__}: {error}'
-                        ) from None
+        raise CannotRun(f'the module {module} cannot be imported: {described(error)}; it must be '
+                        'in the current directory or on PYTHONPATH') from None
     for name in path.split('.'):
         close = difflib.get_close_matches(name, dir(found), n=1)
         try:

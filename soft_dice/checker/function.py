@@ -6,6 +6,7 @@ import numpy as np
 from .feed import Feed
 from .subject import Evaluation, Refused, Subject
 from .watch import Watch
+from .words import described
 
 Loss = Callable[..., Tuple[Any, Callable[..., np.ndarray]]]
 
@@ -39,4 +40,4 @@ class FunctionSubject(Subject):
             with np.errstate(all='ignore'):  # what comes of it is judged, not how
                 return call()
         except Exception as error:
-            raise Refused(f'{type(error).__name__}: {error}') from None
+            raise Refused(described(error)) from None
