@@ -5,10 +5,10 @@ from typing import List
 import caffe
 
 from soft_dice.arrays import CannotRun
-from soft_dice.checker import checks, command
-from soft_dice.checker.subject import LABELS, Died, Refused
+from soft_dice.checker import command
 
 from . import gradcheck
+from .checker import cases
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -17,46 +17,39 @@ def check(arguments: argparse.Namespace) -> int:
     class with the shapes to check it on.
     """
     command.check_output_arguments(arguments)
-    cases = _cases(arguments)
-    if len(cases) > 1 and (arguments.json or arguments.plot or arguments.html):
+    chosen = _cases(arguments)
+    if len(chosen) > 1 and (arguments.json or arguments.plot or arguments.html):
         raise CannotRun(f'{arguments.net} has several losses; for a file name one with --layer: '
-                        + ', '.join(case.name for case in cases))
-    return max([_check_case(case, arguments) for case in cases])
+                        + ', '.join(case.name for case in chosen))
+    return max([_check_case(case, arguments) for case in chosen])
 
 
-def _cases(arguments: argparse.Namespace) -> List[gradcheck.Case]:
+def _cases(arguments: argparse.Namespace) -> List[cases.Case]:
     if (arguments.net is None) == (arguments.layer_class is None):
         raise CannotRun('give either a net or --class module:Class')
     if arguments.layer_class is None:
         if arguments.param_str:
             raise CannotRun('--param-str goes with --class; a net has its own')
-        return gradcheck.net_cases(arguments.net, arguments.layer, arguments.pred,
-                                   arguments.label, arguments.input, arguments.label_kind)
+        return cases.net_cases(arguments.net, arguments.layer, command.asked(arguments))
     if arguments.layer is not None:
         raise CannotRun('--layer names a layer of a net; --class is the layer itself')
     if arguments.pred is None:
         raise CannotRun('--class needs the shape of a prediction, for example --pred 2,4,9,8')
-    case = gradcheck.class_case(arguments.layer_class, arguments.pred, arguments.label,
-                                arguments.param_str, arguments.input or 'raw',
-                                arguments.label_kind)
+    case = cases.class_case(arguments.layer_class, command.asked(arguments), arguments.param_str,
+                            command.given(arguments))
     if arguments.input is None:
         case.assumed.append('the prediction is raw')
     return [case]
 
 
-def _check_case(case: gradcheck.Case, arguments: argparse.Namespace) -> int:
-    with gradcheck.subject(case) as layer:
+def _check_case(case: cases.Case, arguments: argparse.Namespace) -> int:
+    with command.watch(arguments) as watch, gradcheck.subject(case, watch) as layer:
         findings = gradcheck.check_subject(layer, case, arguments.seed)
-        evidence = None
-        if command.wants_evidence(arguments):
-            try:
-                evidence = checks.evidence(layer, case.example, arguments.seed)
-            except (Refused, Died):  # of which the findings tell
-                pass
+        picture = command.picture(arguments, layer, case.example)
     assumed = f'Assumed: {"; ".join(case.assumed)}.' if case.assumed else 'Nothing was assumed.'
     if arguments.json != '-':
         print(assumed)
-    return command.emit(arguments, findings, evidence, case.title,
+    return command.emit(arguments, findings, picture, case.title,
                         [assumed, f'Seed {arguments.seed}; numbers in {layer.dtype}.',
                          command.versions(caffe)])
 
@@ -69,6 +62,6 @@ def add_command(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]')
     each.add_argument('--class', dest='layer_class', metavar='MODULE:CLASS',
                       help='a Python layer, from the current directory or PYTHONPATH')
     each.add_argument('--param-str', metavar='S', default='', help="the class's")
-    command.add_input_arguments(each, LABELS)
+    command.add_input_arguments(each)
     command.add_output_arguments(each)
     each.set_defaults(run=check)

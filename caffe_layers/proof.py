@@ -4,12 +4,13 @@ from typing import Any, List, NamedTuple, Tuple
 import numpy as np
 
 from soft_dice.arrays import CannotRun
-from soft_dice.checker.subject import Died, Example, Refused, Shape
+from soft_dice.checker.feed import Feed, Further
+from soft_dice.checker.subject import Died, Example, Hung, Refused, Shape
 
 from . import caffe_proto, params, prototxt
 from .checker.rig import NetTrial, Pass, Spec
-from .checker.worker import Hung, Session
-from .gradcheck import LayerSubject
+from .checker.subject import LayerSubject
+from .checker.worker import Session
 
 LIMIT = 600.0  # seconds to load a net, or for one pass through it: VGG on a CPU takes its time
 
@@ -88,9 +89,10 @@ def _without_net(layer: Any, layers: List[Any], reason: str) -> Proof:
 def _by_itself(layer: Any, shapes: List[Shape]) -> Tuple[bool, str]:
     """The verdict on a layer without its net; raises CannotRun where it does not run."""
     options = params.of_layer(layer).dice
-    example = Example(shapes[0], shapes[1], label_kind=prototxt.label_kind(layer, *shapes[:2]),
+    pred = shapes[0]
+    example = Example(pred, shapes[1], label_kind=prototxt.label_kind(layer, *shapes[:2]),
                       input='softmax' if options.activation == 'none' else 'raw')
-    spec = Spec(str(layer), shapes)
+    spec = Spec(str(layer), Feed(further=tuple(Further(each, pred) for each in shapes[2:])))
     try:
         with LayerSubject(layer.name, spec, example, float64=False) as subject:
             seen = subject.evaluate(*example.arrays(), upstream=layer.loss_weight[0])

@@ -5,6 +5,8 @@ A net is here what ``reader`` or ``caffe_proto`` made of its prototxt.
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from soft_dice.arrays import CannotRun
+from soft_dice.checker.activation import Given
+from soft_dice.checker.asked import default_kind
 from soft_dice.checker.subject import Shape
 
 from .reader import TRAIN
@@ -17,6 +19,8 @@ BUILT_IN: Dict[str, Tuple[str, str]] = {
     'SigmoidCrossEntropyLoss': ('raw', 'onehot'), 'EuclideanLoss': ('sigmoid', 'onehot')}
 ACTIVATIONS = {'Softmax': 'softmax', 'Sigmoid': 'sigmoid'}
 KEEP_VALUES = ('Reshape', 'Flatten', 'Crop', 'Split', 'Concat', 'Slice', 'Dropout', 'Silence')
+SCORES = ('Convolution', 'Deconvolution', 'InnerProduct', 'BatchNorm', 'Scale', 'Bias', 'ReLU',
+          'PReLU', 'ELU', 'TanH', 'LRN', 'MVN')  # what they make is no probability
 KEEP_CHANNELS = ('Crop', 'Split', 'Dropout', 'Softmax', 'Sigmoid', 'TanH', 'ReLU', 'PReLU', 'ELU',
                  'BatchNorm', 'Scale', 'Bias', 'Power', 'Exp', 'Log', 'AbsVal', 'LRN', 'MVN',
                  'Pooling', 'Eltwise')
@@ -27,7 +31,9 @@ class Loss(NamedTuple):
 
     layer : the LayerParameter.
     pred, label : which of its bottoms these are.
-    input : what the prediction holds, from the layer that makes it: 'softmax', 'sigmoid' or 'raw'.
+    input : what the prediction is to hold for the layer to be looked at: what its type says that it
+        wants or, of a Python layer, what the net gives: 'softmax', 'sigmoid' or 'raw'.
+    given : what the net gives.
     weighted : has the layer a loss_weight, without which Caffe never calls a Python layer's
         backward?
     """
@@ -36,6 +42,7 @@ class Loss(NamedTuple):
     pred: int
     label: int
     input: str
+    given: Given
     weighted: bool
 
 
@@ -72,10 +79,9 @@ def choose(net: Any, name: Optional[str], path: str) -> List[Loss]:
 def label_kind(layer: Any, pred: Shape, label: Shape) -> str:
     """What kind of label goes with these shapes, where the layer's type does not say it."""
     kind = BUILT_IN.get(layer.type, ('', ''))[1]
-    classes = pred[1] if len(pred) > 1 else 1
-    if kind == 'index' or (not kind and label != pred):
-        return 'index'
-    return 'binary' if classes == 1 else 'onehot'
+    if kind == 'onehot' and pred[1:2] == (1,):
+        return 'binary'
+    return kind or default_kind(pred, label)
 
 
 def _is_loss(layer: Any, used: Any) -> bool:
@@ -92,22 +98,42 @@ def _loss(layer: Any, layers: List[Any]) -> Loss:
     data = {name for each in layers if not each.bottom for name in each.top}
     first_two = [name in data for name in layer.bottom[:2]]
     pred = 1 if first_two == [True, False] else 0
-    if layer.type in BUILT_IN:
-        made_by = BUILT_IN[layer.type][0]
-    else:
-        made_by = activation_of(layer, layer.bottom[pred], layers)
+    given = _given(layer, layer.bottom[pred], layers)
+    wanted = BUILT_IN[layer.type][0] if layer.type in BUILT_IN else given.input or 'raw'
     weighted = any(layer.loss_weight) or layer.type != 'Python'
-    return Loss(layer, pred, 1 - pred, made_by, weighted)
+    return Loss(layer, pred, 1 - pred, wanted, given, weighted)
 
 
 def activation_of(loss: Any, blob: str, layers: List[Any]) -> str:
     """The activation that made a blob, through layers that keep values as they are."""
+    maker = _maker(loss, blob, layers)
+    return ACTIVATIONS.get(maker.type, 'raw') if maker else 'raw'
+
+
+def _maker(loss: Any, blob: str, layers: List[Any]) -> Any:
+    """The layer that decides a blob's values; None where none does."""
     for layer in _before(loss, layers):
         if blob in layer.top:
-            if layer.type not in KEEP_VALUES:
-                return ACTIVATIONS.get(layer.type, 'raw')
-            blob = layer.bottom[0] if layer.bottom else ''
-    return 'raw'
+            if layer.type not in KEEP_VALUES or not layer.bottom:
+                return layer
+            blob = layer.bottom[0]
+    return None
+
+
+def _given(loss: Any, blob: str, layers: List[Any]) -> Given:
+    """What the net says that a blob holds: nothing, if it comes from the data or from Python."""
+    maker = _maker(loss, blob, layers)
+    if maker is None:
+        return Given(None, 'the net')
+    named = f'The {maker.type} layer {maker.name!r}'
+    if maker.type in ACTIVATIONS:
+        return Given(ACTIVATIONS[maker.type], named)
+    if maker.type == 'Deconvolution' and maker.convolution_param.weight_filler.type == 'bilinear':
+        return _given(maker, maker.bottom[0], layers)  # which resizes
+    if maker.type in SCORES or maker.type == 'Eltwise' and all(
+            _given(maker, bottom, layers).input == 'raw' for bottom in maker.bottom):
+        return Given('raw', named)
+    return Given(None, 'the net')
 
 
 def channels_of(loss: Any, blob: str, layers: List[Any]) -> Optional[int]:

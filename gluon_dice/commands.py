@@ -11,9 +11,12 @@ from soft_dice.checker import command
 from soft_dice.native.build import BuildError, cached
 
 from . import compat, native
+from .checker.subject import GluonLoss
 from .checker.target import read
-from .gradcheck import LABEL_KINDS, example_of, full_report
+from .gradcheck import findings_of
 from .stage_one import Custom, Kernels, Operators, choose
+
+PICTURE = 1024  # elements in it: each takes two calls of some milliseconds
 
 
 def build(arguments: argparse.Namespace) -> int:
@@ -46,18 +49,19 @@ def check(arguments: argparse.Namespace) -> int:
     command.check_output_arguments(arguments)
     if arguments.pred is None or arguments.label is None:
         raise CannotRun('give the shapes, for example --pred 2,4,9,8 --label 2,9,8')
-    example, signed = example_of(arguments.pred, arguments.label, arguments.input or 'raw',
-                                 arguments.label_kind)
+    example, feed = command.asked(arguments).read()
     given = command.find(arguments.loss)
     try:
         target = read(given, arguments.kwargs, arguments.loss)
     except (TypeError, ValueError) as error:
         raise CannotRun(str(error)) from None
-    target.signed = signed
-    found = full_report(target, example, arguments.seed,
-                        picture=command.wants_evidence(arguments))
-    return command.emit(arguments, found.findings, found.evidence, found.name,
-                        [*found.details, f'Seed {arguments.seed}.', command.versions(mx)])
+    target.feed = feed
+    with command.watch(arguments) as watch, GluonLoss(target, example, watch=watch) as loss:
+        findings = findings_of(loss, example, arguments.seed, command.given(arguments))
+        picture = command.picture(arguments, loss, example, PICTURE)
+    return command.emit(arguments, findings, picture, target.name, [
+        f'Read as {target.assumed}.', f'Computed in {loss.dtype}.', f'Seed {arguments.seed}.',
+        command.versions(mx)])
 
 
 def _kwargs(text: str) -> Dict[str, Any]:
@@ -75,7 +79,7 @@ def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('loss', metavar='module:Class', help='or an instance, or a function of '
                         '(F, pred, label) or of (pred, label)')
     parser.add_argument('--kwargs', type=_kwargs, metavar='JSON', help='arguments of the class')
-    command.add_input_arguments(parser, LABEL_KINDS)
+    command.add_input_arguments(parser)
     command.add_output_arguments(parser)
 
 

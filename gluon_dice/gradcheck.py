@@ -9,37 +9,27 @@ In a test of your own loss, one line::
 
 fails with a table of what is wrong.  ``python -m gluon_dice check`` is the same as a command.
 """
-from typing import Any, Callable, Dict, Iterable, NamedTuple, Optional, Tuple
-
-import numpy as np
+from functools import partial
+from typing import Any, Dict, Iterable, Optional, Union
 
 from soft_dice.checker import report
-from soft_dice.checker.checks import Evidence, check
-from soft_dice.checker.checks import evidence as evidence_of
+from soft_dice.checker.activation import Given
+from soft_dice.checker.asked import Asked
+from soft_dice.checker.checks import Look, check
 from soft_dice.checker.findings import GLUON_KEYS, Finding, Findings
-from soft_dice.checker.subject import INPUTS, LABELS, Died, Example, Refused, Shape
+from soft_dice.checker.subject import Example, Shape
+from soft_dice.checker.watch import Watch
 
 from .checker.checks import head_gradient, hybridize, output_shape, weight
-from .checker.child import LIMIT
-from .checker.subject import GluonLoss
-from .checker.target import Target, read
-
-LABEL_KINDS = LABELS + ('signed',)
-PICTURE = 1024  # elements in it: each takes two calls of some milliseconds
-
-
-class Report(NamedTuple):
-    """Findings under GLUON_KEYS; what the picture needs; how the loss was read."""
-
-    findings: Findings
-    evidence: Optional[Evidence]
-    name: str
-    details: Tuple[str, ...]
+from .checker.subject import PATIENCE, GluonLoss
+from .checker.target import read
 
 
 def check_loss(loss: Any, pred: Shape, label: Shape, kwargs: Optional[Dict[str, Any]] = None,
                input: str = 'raw', label_kind: Optional[str] = None, seed: int = 0,
-               limit: float = LIMIT) -> Findings:
+               limit: float = PATIENCE, pixel_weight: Optional[Shape] = None,
+               background: Union[None, int, str] = None, axis: int = 1,
+               seconds: Optional[float] = None) -> Findings:
     """Look at a loss from all sides; raises nothing for a defect.
 
     Parameters
@@ -47,10 +37,14 @@ def check_loss(loss: Any, pred: Shape, label: Shape, kwargs: Optional[Dict[str, 
     loss : a gluon Block, taken as it is; a class of one, called with ``kwargs``; or a function of
         (F, pred, label) (its first argument is then called F) or of (pred, label).
     pred, label : shapes, for example (2, 4, 9, 8) and (2, 9, 8).
-    input : what the loss wants as prediction: 'raw' numbers, 'softmax' or 'sigmoid' probabilities.
+    input : what the loss is given as prediction: 'raw' scores, 'softmax' or 'sigmoid'
+        probabilities.
     label_kind : 'index', 'onehot', 'binary' (0 and 1) or 'signed' (-1 and 1); by default 'index',
         but for a label of pred's shape 'onehot', or 'binary' for one channel.
-    limit : seconds for one call of the loss.
+    limit : seconds after which a call of the loss hangs, if it is not one of a slow loss.
+    pixel_weight : the shape of a third input, which is filled with random positive numbers.
+    background, axis : as :class:`soft_dice.checker.asked.Asked`.
+    seconds : the time that it may take; what is then not looked at has the verdict 'left out'.
 
     Returns
     -------
@@ -60,11 +54,12 @@ def check_loss(loss: Any, pred: Shape, label: Shape, kwargs: Optional[Dict[str, 
     Raises
     ------
     TypeError, ValueError : what was given is no loss, or the shapes make no sense.
+    CannotRun : there was no time to judge its gradient, or it does not end.
     """
-    example, signed = example_of(pred, label, input, label_kind)
+    example, feed = Asked(pred, label, input, label_kind, pixel_weight, background, axis).read()
     target = read(loss, kwargs)
-    target.signed = signed
-    with GluonLoss(target, example, limit) as subject:
+    target.feed = feed
+    with GluonLoss(target, example, limit, Watch(seconds)) as subject:
         return findings_of(subject, example, seed)
 
 
@@ -79,64 +74,13 @@ def assert_loss(loss: Any, pred: Shape, label: Shape, allow: Iterable[str] = (),
     report.assert_good(check_loss(loss, pred, label, **keywords), name, allow)
 
 
-def full_report(target: Target, example: Example, seed: int = 0, picture: bool = False) -> Report:
-    """All that the command shows."""
-    with GluonLoss(target, example) as subject:
-        findings = findings_of(subject, example, seed)
-        try:
-            evidence = evidence_of(subject, example, seed, PICTURE) if picture else None
-        except (Refused, Died):  # as the findings say
-            evidence = None
-    details = (f'Read as {target.assumed}.', f'Computed in {subject.dtype}.')
-    return Report(findings, evidence, target.name, details)
-
-
-def example_of(pred: Shape, label: Shape, input: str = 'raw', label_kind: Optional[str] = None
-               ) -> Tuple[Example, bool]:
-    """The kind of input, and whether labels are -1 and 1.  Raises ValueError."""
-    pred, label = tuple(pred), tuple(label)
-    if len(pred) < 2 or len(label) < 1 or min(pred + label) < 1:
-        raise ValueError('pred must be (N, C, ...) and label (N, ...), of positive numbers, for '
-                         f'example 2,4,9,8 and 2,9,8; got {pred} and {label}')
-    if label_kind is None:
-        label_kind = 'index' if label != pred else 'binary' if pred[1] == 1 else 'onehot'
-    for name, value, known in (('input', input, INPUTS), ('label_kind', label_kind, LABEL_KINDS)):
-        if value not in known:
-            raise ValueError(f'{name} must be one of {", ".join(known)}; got {value!r}')
-    expected = pred[:1] + pred[2:] if label_kind == 'index' else pred
-    if label[0] != pred[0] or np.prod(label) != np.prod(expected) \
-            or (label_kind == 'onehot' and label != pred):
-        raise ValueError(f'a label of kind {label_kind!r} for pred {pred} must have the shape '
-                         f'{expected}; got {label}')
-    signed = label_kind == 'signed'
-    return Example(pred, label, input, 'binary' if signed else label_kind), signed
-
-
-def findings_of(subject: GluonLoss, example: Example, seed: int = 0) -> Findings:
+def findings_of(subject: GluonLoss, example: Example, seed: int = 0, given: Optional[Given] = None
+                ) -> Findings:
     """The findings of every framework, and Gluon's own."""
-    found = check(subject, example, seed)
-    found['head_gradient'] = found.pop('loss_weight')
+    own: Dict[str, Look] = {
+        'batch': output_shape, 'head_gradient': partial(head_gradient, subject),
+        'weight': partial(weight, subject), 'hybridize': partial(hybridize, subject)}
+    found = check(subject, example, seed, given, own)
     for key in ('loss_weight', 'force_backward'):
         found[key] = Finding('not applicable', None, "Caffe's; in Gluon see head_gradient.")
-    pred, label = example.arrays(seed)
-    try:
-        shape = subject.run(pred, label).value.shape
-    except (Refused, Died):
-        why = Finding('not applicable', None,
-                      'Not looked at, as the loss fails on an ordinary input.')
-        found.update(hybridize=why, weight=why)
-    else:
-        found['batch'] = output_shape(found['batch'], shape, len(pred))
-        uniform = found['head_gradient']
-        found['head_gradient'] = _guarded(lambda: head_gradient(subject, example, seed, uniform))
-        found['weight'] = _guarded(lambda: weight(subject, pred, label))
-        found['hybridize'] = _guarded(lambda: hybridize(subject, example, seed))
-        subject.renew()
     return {key: found[key] for key in GLUON_KEYS}
-
-
-def _guarded(look: Callable[[], Finding]) -> Finding:
-    try:
-        return look()
-    except (Refused, Died) as error:
-        return Finding('error', None, f'The loss fails where it should not: {error}')

@@ -18,17 +18,19 @@ and wrong labels included, in one line of a test::
 
 ``caffe_layers.gradcheck`` and ``gluon_dice.gradcheck`` do the same for losses of these frameworks.
 """
-from typing import Any, Callable, Iterable, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterable, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
+from .checker.asked import Asked
 from .checker.checks import check
 from .checker.findings import Findings
 from .checker.function import FunctionSubject, Loss
 from .checker.numeric import (Point, along, element_by_element, largest_element, relative_error,
                               unit, worst_element)
 from .checker.report import assert_good
-from .checker.subject import Example, Shape
+from .checker.subject import Shape
+from .checker.watch import Watch
 
 VJP = Callable[[np.ndarray], np.ndarray]
 Function = Callable[[np.ndarray], Tuple[np.ndarray, VJP]]
@@ -122,7 +124,9 @@ def assert_gradient(result: GradcheckResult, tolerance: float) -> None:
 
 
 def check_loss(function: Loss, pred: Shape, label: Shape, input: str = 'raw',
-               label_kind: str = 'index', seed: int = 0) -> Findings:
+               label_kind: Optional[str] = None, seed: int = 0,
+               pixel_weight: Optional[Shape] = None, background: Union[None, int, str] = None,
+               axis: int = 1, seconds: Optional[float] = None) -> Findings:
     """What is right and wrong with a loss in NumPy.
 
     Parameters
@@ -131,8 +135,11 @@ def check_loss(function: Loss, pred: Shape, label: Shape, input: str = 'raw',
         shape to the gradient, as of :func:`soft_dice.soft_dice_loss_vjp`.  It gets float64 arrays.
     pred : (N, C, ...), the shape to check on; N of 2 or more tells the samples apart.
     label : (N, ...), (N, 1, ...) or pred's shape.
-    input : what the loss takes: 'softmax' or 'sigmoid' probabilities, or 'raw' numbers.
-    label_kind : 'index' class numbers, 'onehot' or 'binary'.
+    input : what the loss is given: 'softmax' or 'sigmoid' probabilities, or 'raw' scores.
+    label_kind : 'index' class numbers, 'onehot' or 'binary'; by default told from the shapes.
+    pixel_weight : the shape of a third argument, which is filled with random positive numbers.
+    background, axis : as :class:`soft_dice.checker.asked.Asked`.
+    seconds : the time that it may take; what is then not looked at has the verdict 'left out'.
 
     Returns
     -------
@@ -141,9 +148,10 @@ def check_loss(function: Loss, pred: Shape, label: Shape, input: str = 'raw',
     Raises
     ------
     ValueError : shapes that contradict each other.
+    CannotRun : there was no time to judge its gradient.
     """
-    example = Example(tuple(pred), tuple(label), input, label_kind)
-    return check(FunctionSubject(function), example, seed)
+    example, feed = Asked(pred, label, input, label_kind, pixel_weight, background, axis).read()
+    return check(FunctionSubject(function, feed, Watch(seconds)), example, seed)
 
 
 def assert_loss(function: Loss, *arguments: Any, allow: Iterable[str] = (), **keywords: Any

@@ -1,8 +1,8 @@
 """Caffe Python layers for the checker to judge: right ones, and others with one defect each.
 
-All take probabilities (N, C, ...) and class numbers (N, 1, ...).  A layer is a loss and its
-gradient in NumPy, side by side; ``Layer`` does what Caffe wants of a good one, and a defective
-layer overrides what it does wrong.
+All take probabilities (N, C, ...), or what ``given`` says, and class numbers (N, 1, ...).  A layer
+is a loss and its gradient in NumPy, side by side; ``Layer`` does what Caffe wants of a good one,
+and a defective layer overrides what it does wrong.
 """
 import os
 import time
@@ -15,6 +15,9 @@ SMOOTH = 1e-3
 
 class Layer(caffe.Layer):
     """loss(p, g) and gradient(p, g) for p (N, C, P) and one-hot g of p's shape."""
+
+    given = 'softmax'
+    asked = {}  # what else is to be said of the input
 
     def setup(self, bottom, top):
         if len(bottom) != 2:
@@ -102,6 +105,17 @@ class PooledBatch(Layer):
         return -(2 * g / below - top / below ** 2) / p.shape[1]
 
 
+class PooledAll(Layer):
+    """One Dice of all; of probabilities the denominator is constant."""
+
+    def loss(self, p, g):
+        return 1 - 2 * np.sum(p * g) / np.sum(p + g)
+
+    def gradient(self, p, g):
+        both, all_of_it = np.sum(p * g), np.sum(p + g)
+        return -(2 * g / all_of_it - 2 * both / all_of_it ** 2)
+
+
 class CrossEntropy(Layer):
 
     def loss(self, p, g):
@@ -160,8 +174,90 @@ class BlobsOnly(Linear):
         super().reshape(bottom, top)
 
 
-RIGHT = [Linear, Squared, PooledClasses, PooledBatch, CrossEntropy, Euclidean, Relu, Max, Float32,
-         BlobsOnly]
+class ForegroundFirst(Linear):
+    """The background is the last channel."""
+
+    asked = {'background': -1}
+
+    def arrays(self, bottom):
+        p, g = super().arrays(bottom)
+        return p, np.roll(g, -1, axis=1)
+
+
+class ChannelsLast(Linear):
+    """(N, H, W, C)"""
+
+    asked = {'pred': (2, 9, 8, 4), 'label': (2, 9, 8), 'axis': -1}
+
+    def reshape(self, bottom, top):
+        if tuple(bottom[1].shape) != tuple(bottom[0].shape)[:-1]:
+            raise ValueError('a label has the shape of the prediction without its last axis')
+        top[0].reshape(1)
+
+    def arrays(self, bottom):
+        n, c = len(bottom[0].data), bottom[0].data.shape[-1]
+        p = np.moveaxis(bottom[0].data.reshape(n, -1, c), 2, 1)
+        index = bottom[1].data.reshape(n, 1, -1)
+        return p, (index == np.arange(c)[:, None]).astype(float)
+
+    def whole_gradient(self, bottom):
+        gradient = np.moveaxis(self.gradient(*self.arrays(bottom)), 1, 2)
+        return gradient.reshape(bottom[0].data.shape)
+
+
+class BackgroundUnlabelled(Linear):
+    """Of a label that has the channels of the foreground alone."""
+
+    asked = {'label': (2, 3, 9, 8)}
+
+    def reshape(self, bottom, top):
+        pred, label = tuple(bottom[0].shape), tuple(bottom[1].shape)
+        if label != (pred[0], pred[1] - 1) + pred[2:]:
+            raise ValueError(f'a label for {pred} has a channel less; got {label}')
+        top[0].reshape(1)
+
+    def arrays(self, bottom):
+        p, g = (bottom[i].data.reshape(bottom[i].data.shape[:2] + (-1,)) for i in (0, 1))
+        return p[:, 1:], g
+
+    def whole_gradient(self, bottom):
+        gradient = np.zeros(bottom[0].data.shape)
+        inner = self.gradient(*self.arrays(bottom))
+        gradient[:, 1:] = inner.reshape(gradient[:, 1:].shape)
+        return gradient
+
+
+class Weighted(Linear):
+    """With weights of pixels in the third bottom: right."""
+
+    asked = {'pixel_weight': (2, 1, 9, 8)}
+
+    def setup(self, bottom, top):
+        if len(bottom) != 3:
+            raise ValueError('the bottoms are prediction, label and weights')
+
+    def arrays(self, bottom):
+        p, g = super().arrays(bottom)
+        self.w = self.weights(bottom[2].data.reshape(len(p), 1, -1))
+        return p, g
+
+    def weights(self, w):
+        return w
+
+    def loss(self, p, g):
+        return super().loss(self.w * p, self.w * g)
+
+    def gradient(self, p, g):
+        return self.w * super().gradient(self.w * p, self.w * g)
+
+    def backward(self, top, propagate_down, bottom):
+        super().backward(top, propagate_down, bottom)
+        if propagate_down[2]:
+            bottom[2].diff[...] = 0
+
+
+RIGHT = [Linear, Squared, PooledClasses, PooledBatch, PooledAll, CrossEntropy, Euclidean, Relu, Max,
+         Float32, BlobsOnly, ForegroundFirst, ChannelsLast, BackgroundUnlabelled, Weighted]
 
 
 # One defect each: in the gradient.
@@ -257,6 +353,65 @@ class Score(Linear):
         return -super().gradient(p, g)
 
 
+# In what it is given.
+
+class SoftmaxInside(Linear):
+    """Of logits; given probabilities."""
+
+    axis = 1
+
+    def activated(self, x):
+        e = np.exp(x - x.max(axis=self.axis, keepdims=True))
+        return e / e.sum(axis=self.axis, keepdims=True)
+
+    def loss(self, x, g):
+        return super().loss(self.activated(x), g)
+
+    def gradient(self, x, g):
+        p = self.activated(x)
+        inner = self.inner(p, g)
+        return p * (inner - (p * inner).sum(axis=self.axis, keepdims=True))
+
+    def inner(self, p, g):
+        return super().gradient(p, g)
+
+
+class SoftmaxOverPixels(SoftmaxInside):
+    """Of logits; the softmax goes over the pixels."""
+
+    given = 'raw'
+    axis = 2
+
+
+class NoSoftmax(Linear):
+    """Of probabilities; given logits."""
+
+    given = 'raw'
+
+
+# In a third bottom.
+
+class WeightForgotten(Weighted):
+    """The backward forgets the weights: right where they are ones."""
+
+    def gradient(self, p, g):
+        return Linear.gradient(self, p, g)
+
+
+class WeightTwice(Weighted):
+    """The backward has the weights twice: right where they are 0 and 1."""
+
+    def gradient(self, p, g):
+        return self.w * super().gradient(p, g)
+
+
+class WeightOfTheFirst(Weighted):
+    """The first sample's weights are those of all."""
+
+    def weights(self, w):
+        return np.broadcast_to(w[:1], w.shape)
+
+
 # In loss_weight.
 
 class WeightIgnored(Linear):
@@ -322,6 +477,83 @@ class NoSmooth(Linear):
         return gradient
 
 
+# In what they remember.
+
+class Random(Linear):
+    """Drops half of the pixels."""
+
+    def arrays(self, bottom):
+        p, g = super().arrays(bottom)
+        return p, g * np.random.randint(0, 2, (len(p), 1, p.shape[2]))
+
+
+class RunningMean(Linear):
+    """Divides by the running mean of its values."""
+
+    mean = None
+
+    def forward(self, bottom, top):
+        super().forward(bottom, top)
+        now = float(top[0].data[0])
+        self.mean = now if self.mean is None else 0.99 * self.mean + 0.01 * now
+        top[0].data[...] /= self.mean
+
+    def whole_gradient(self, bottom):
+        return super().whole_gradient(bottom) / self.mean
+
+
+class FirstPrediction(Squared):
+    """The backward keeps the prediction of its first call at a shape."""
+
+    def setup(self, bottom, top):
+        super().setup(bottom, top)
+        self.first = {}
+
+    def gradient(self, p, g):
+        return super().gradient(self.first.setdefault(p.shape, p.copy()), g)
+
+
+# In the time it takes.
+
+class Slow(Linear):
+
+    def forward(self, bottom, top):
+        time.sleep(0.1)
+        super().forward(bottom, top)
+
+
+class Hangs(Linear):
+
+    def forward(self, bottom, top):
+        time.sleep(3600)
+
+
+class NothingLearntWhereEmpty(Linear):
+    """Of the foreground, and smoothed in the denominator alone."""
+
+    def loss(self, p, g):
+        p, g = p[:, 1:], g[:, 1:]
+        return 1 - np.mean(2 * sums(p * g) / (sums(p) + sums(g) + SMOOTH))
+
+    def gradient(self, p, g):
+        p, g, gradient = p[:, 1:], g[:, 1:], np.zeros(p.shape)
+        below = sums(p) + sums(g) + SMOOTH
+        gradient[:, 1:] = -2 * (g / below - sums(p * g) / below ** 2) / p[:, :, 0].size
+        return gradient
+
+
+class BackwardRefuses(Linear):
+    """The forward takes a label of one sample for all, the backward does not."""
+
+    def reshape(self, bottom, top):
+        top[0].reshape(1)
+
+    def backward(self, top, propagate_down, bottom):
+        if bottom[1].data.size != bottom[0].data[:, 0].size:
+            raise ValueError('prediction and label differ')
+        super().backward(top, propagate_down, bottom)
+
+
 # In the batch.
 
 class FirstSampleOnly(Linear):
@@ -344,6 +576,20 @@ class NeedsABatch(Linear):
         return p, g
 
 
+class FirstRowAlone(Linear):
+    """Of a batch of one it reads the first 8 pixels alone."""
+
+    def loss(self, p, g):
+        return super().loss(p[:, :, :8], g[:, :, :8]) if len(p) == 1 else super().loss(p, g)
+
+    def gradient(self, p, g):
+        if len(p) > 1:
+            return super().gradient(p, g)
+        gradient = np.zeros(p.shape)
+        gradient[:, :, :8] = super().gradient(p[:, :, :8], g[:, :, :8])
+        return gradient
+
+
 # In the classes.
 
 class SmallClassDropped(Linear):
@@ -358,6 +604,27 @@ class SmallClassDropped(Linear):
 
     def gradient(self, p, g):
         return super().gradient(p, g) * self.enough(g)
+
+
+class TwoOfFour(SoftmaxInside):
+    """Of logits; the Dice of the classes 1 and 2 alone."""
+
+    given = 'raw'
+
+    def loss(self, x, g):
+        return Linear.loss(self, self.activated(x)[:, 1:3], g[:, 1:3])
+
+    def inner(self, p, g):
+        inner = np.zeros(p.shape)
+        inner[:, 1:3] = super().inner(p[:, 1:3], g[:, 1:3])
+        return inner
+
+
+class SmallClassUntrained(Linear):
+    """A class of less than 5 pixels gets no gradient; the loss is right."""
+
+    def gradient(self, p, g):
+        return super().gradient(p, g) * (sums(g) >= 5)
 
 
 # In shapes.

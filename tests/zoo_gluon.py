@@ -15,6 +15,7 @@ from mxnet.gluon.loss import Loss, SoftmaxCrossEntropyLoss
 SHAPES = {'pred': (2, 4, 9, 8), 'label': (2, 4, 9, 8)}
 INDEX = {'pred': (2, 4, 9, 8), 'label': (2, 9, 8)}
 PROBABILITIES = {**SHAPES, 'input': 'softmax'}
+WEIGHTED = {**PROBABILITIES, 'pixel_weight': (2, 1, 9, 8)}
 
 
 class Animal(NamedTuple):
@@ -82,6 +83,16 @@ class BatchDice(Dice):
         return self.weighted(F.broadcast_add(loss, F.zeros_like(F.sum(total(F, p), axis=1))))
 
 
+class PooledAll(Dice):
+    """One Dice of all; of probabilities the denominator is constant."""
+
+    def hybrid_forward(self, F, pred, label):
+        both, either = (F.sum(x, keepdims=True)
+                        for x in (F.elemwise_mul(pred, label), F.elemwise_add(pred, label)))
+        loss = F.reshape(1 - 2 * both / either, shape=(1,))
+        return self.weighted(F.broadcast_add(loss, F.zeros_like(F.sum(total(F, pred), axis=1))))
+
+
 class CrossEntropy(Dice):
     """With a sample_weight too."""
 
@@ -122,6 +133,30 @@ class PlainBlock(Block):
         p = mx.nd.softmax(pred, axis=1).reshape((pred.shape[0], pred.shape[1], -1))
         g = mx.nd.elemwise_mul(label, mx.nd.ones_like(pred)).reshape(p.shape)
         return 1 - (2 * (p * g).sum(axis=2) / (p.sum(axis=2) + g.sum(axis=2) + 1)).mean(axis=1)
+
+
+class ForegroundFirst(PlainBlock):
+    """Of an index label; the background is the last channel."""
+
+    def forward(self, pred, label):
+        classes = pred.shape[1]
+        g = mx.nd.one_hot((label + classes - 1) % classes, depth=classes, dtype=pred.dtype)
+        return super().forward(pred, mx.nd.moveaxis(g, -1, 1))
+
+
+class ChannelsLast(PlainBlock):
+    """(N, H, W, C), the label too."""
+
+    def forward(self, pred, label):
+        return super().forward(mx.nd.moveaxis(pred, -1, 1), mx.nd.moveaxis(label, -1, 1))
+
+
+class BackgroundUnlabelled(OnProbabilities):
+    """Of a label that has the channels of the foreground alone."""
+
+    def hybrid_forward(self, F, pred, label):
+        foreground = F.slice_axis(F.softmax(pred, axis=1), axis=1, begin=1, end=None)
+        return super().hybrid_forward(F, foreground, label)
 
 
 class Float32Inside(Dice):
@@ -168,6 +203,9 @@ def function_of_arrays(pred, label):
 
 # ---- a backward written by hand ----
 
+FIRST: Dict[Any, mx.nd.NDArray] = {}  # what a defect keeps for good
+
+
 class DiceOp(mx.operator.CustomOp):
     """Dice of probabilities, pooled over classes; ``defect`` spoils the backward."""
 
@@ -189,6 +227,8 @@ class DiceOp(mx.operator.CustomOp):
 
     def backward(self, req, out_grad, in_data, out_data, in_grad, aux):
         p, g = in_data
+        if self.defect == 'the first prediction':
+            p = FIRST.setdefault(p.shape, p.copy()).astype(p.dtype)
         spread = (-1,) + (1,) * (p.ndim - 1)
         both, either = (x.reshape(spread) for x in self.sums(p, g))
         head = out_grad[0].reshape(spread)
@@ -197,6 +237,10 @@ class DiceOp(mx.operator.CustomOp):
             gradient = -(2 * g * (p + g + 1) - (2 * p * g + 1)) / (p + g + 1) ** 2 / 72
         if self.defect == 'a hundredth too large':
             gradient = 1.01 * gradient
+        if self.defect == 'leaves out small classes':
+            size = g.sum(axis=(0, 1), exclude=True)
+            enough = (size >= 5).reshape(p.shape[:2] + (1,) * (p.ndim - 2))
+            gradient = mx.nd.broadcast_mul(gradient, enough)
         if self.defect == 'uphill':
             gradient = -gradient
         if self.defect == 'ignores its head':
@@ -306,6 +350,18 @@ class OwnLoss(HybridBlock):
         return F.MakeLoss(function_of_F(F, pred, label))
 
 
+class SoftmaxOverTheWidth(Dice):
+    """Without an axis, softmax takes the last."""
+
+    def hybrid_forward(self, F, pred, label):
+        return self.weighted(1 - F.mean(self.score(F, F.softmax(pred), label), axis=1))
+
+
+class SigmoidDice(Dice):
+    def hybrid_forward(self, F, pred, label):
+        return self.weighted(1 - F.mean(self.score(F, F.sigmoid(pred), label), axis=1))
+
+
 class NaNWhereEmpty(Dice):
     """Of the foreground, divided by its size."""
 
@@ -315,6 +371,14 @@ class NaNWhereEmpty(Dice):
         missed = F.sum(F.elemwise_mul(1 - p, g), axis=0, exclude=True)
         return self.weighted(missed / F.sum(g, axis=0, exclude=True)
                              + F.mean(F.elemwise_mul(p, 1 - g), axis=0, exclude=True))
+
+
+class NothingLearntWhereEmpty(Dice):
+    """Of the foreground, and smoothed in the denominator alone."""
+
+    def score(self, F, p, g):
+        p, g = (F.slice_axis(x, axis=1, begin=1, end=None) for x in (p, g))
+        return 2 * total(F, F.elemwise_mul(p, g)) / (total(F, p) + total(F, g) + 1)
 
 
 class NeedsShape(Dice):
@@ -391,6 +455,13 @@ class ClassDropped(OnProbabilities):
         return F.slice_axis(super().score(F, p, g), axis=1, begin=0, end=-1)
 
 
+class TwoOfFour(Dice):
+    """The classes 1 and 2 alone."""
+
+    def score(self, F, p, g):
+        return F.slice_axis(super().score(F, p, g), axis=1, begin=1, end=3)
+
+
 class SmallClassDropped(Dice):
     """Classes of fewer than 5 pixels are taken for noise."""
 
@@ -405,6 +476,88 @@ class FailsOnOne(PlainBlock):
     def forward(self, pred, label):
         loss = super().forward(pred, label)
         return mx.nd.squeeze(loss.reshape((-1, 1, 1))).slice_axis(axis=0, begin=0, end=2).reshape(2)
+
+
+class Dropout(Dice):
+    """Random, as dropout is while training."""
+
+    def hybrid_forward(self, F, pred, label):
+        return super().hybrid_forward(F, F.Dropout(pred), label)
+
+
+class RunningMean(PlainBlock):
+    """Divides by the running mean of its values."""
+
+    mean = None
+
+    def forward(self, pred, label):
+        loss = super().forward(pred, label)
+        now = float(loss.mean().asscalar())
+        self.mean = now if self.mean is None else 0.99 * self.mean + 0.01 * now
+        return loss / self.mean
+
+
+class Slow(PlainBlock):
+    """Right, and slow."""
+
+    def forward(self, pred, label):
+        time.sleep(0.1)
+        return super().forward(pred, label)
+
+
+class Hangs(PlainBlock):
+    def forward(self, pred, label):
+        time.sleep(3600)
+
+
+class FirstRowOfOne(PlainBlock):
+    """Of a batch of one it reads the first row alone."""
+
+    def forward(self, pred, label):
+        if len(pred) == 1:
+            pred, label = (x.slice_axis(axis=2, begin=0, end=1) for x in (pred, label))
+        return super().forward(pred, label)
+
+
+class WeightedOp(DiceOp):
+    """Dice of probabilities times weights of pixels; ``defect`` spoils the weights."""
+
+    def forward(self, is_train, req, in_data, out_data, aux):
+        p, g, w = self.weighted(in_data)
+        super().forward(is_train, req, [p * w, g * w], out_data, aux)
+
+    def backward(self, req, out_grad, in_data, out_data, in_grad, aux):
+        p, g, w = self.weighted(in_data)
+        super().backward(req, out_grad, [p * w, g * w], out_data, in_grad, aux)
+        if self.defect != 'forgets the weights':
+            in_grad[0][:] *= w
+
+    def weighted(self, in_data):
+        p, g, w = in_data
+        if self.defect == 'weights of the first':
+            w = mx.nd.broadcast_like(w[:1], w, lhs_axes=(0,), rhs_axes=(0,))
+        return p, g, mx.nd.broadcast_like(w, p)
+
+
+@mx.operator.register('zoo_weighted_dice')
+class WeightedProperty(DiceProperty):
+
+    def list_arguments(self):
+        return ['pred', 'label', 'pixel_weight']
+
+    def infer_shape(self, shapes):
+        (_, label), loss, aux = shapes[:2], *super().infer_shape(shapes[:2])[1:]
+        return [shapes[0], label, shapes[2]], loss, aux
+
+    def create_operator(self, ctx, shapes, dtypes):
+        return WeightedOp(self.defect)
+
+
+def weighted_by_hand(defect=''):
+    class WeightedByHand(HybridBlock):
+        def hybrid_forward(self, F, pred, label, pixel_weight):
+            return F.Custom(pred, label, pixel_weight, op_type='zoo_weighted_dice', defect=defect)
+    return WeightedByHand
 
 
 class FirstSampleOnly(PlainBlock):
@@ -428,6 +581,7 @@ RIGHT = {
     'squared': Animal(Squared, {}),
     'pooled': Animal(Pooled, {}),
     'batch': Animal(BatchDice, {}),
+    'pooled batch and classes': Animal(PooledAll, {}, PROBABILITIES),
     'cross-entropy': Animal(CrossEntropy, {}),
     'euclidean': Animal(Euclidean, {}),
     'margin': Animal(Margin, {}),
@@ -441,6 +595,11 @@ RIGHT = {
     'function of arrays': Animal(function_of_arrays, {}),
     'by hand': Animal(by_hand(), {}, PROBABILITIES),
     'autograd.Function': Animal(RightFunction, {}),
+    'foreground first': Animal(ForegroundFirst, {}, {**INDEX, 'background': -1}),
+    'channels last': Animal(ChannelsLast, {}, {'pred': (2, 9, 8, 4), 'label': (2, 9, 8, 4),
+                                               'axis': -1}),
+    'background unlabelled': Animal(BackgroundUnlabelled, {}, {**SHAPES, 'label': (2, 3, 9, 8)}),
+    'with weights': Animal(weighted_by_hand(), {}, WEIGHTED),
 }
 
 WRONG = {
@@ -448,7 +607,13 @@ WRONG = {
     'leaves MXNet': Animal(LeavesMXNet, {'gradient': 'none'}),
     'score': Animal(Score, {'direction': 'rises'}),
     'MakeLoss': Animal(OwnLoss, {'head_gradient': 'ignored'}),
+    'softmax twice': Animal(Dice, {'activation': 'applied twice'}, PROBABILITIES),
+    'sigmoid twice': Animal(SigmoidDice, {'activation': 'applied twice'},
+                            {**SHAPES, 'input': 'sigmoid'}),
+    'no softmax': Animal(OnProbabilities, {'activation': 'missing'}),
+    'softmax over the width': Animal(SoftmaxOverTheWidth, {'activation': 'wrong axis'}),
     'NaN where empty': Animal(NaNWhereEmpty, {'empty': 'not finite'}),
+    'nothing learnt where empty': Animal(NothingLearntWhereEmpty, {'empty': 'no gradient'}),
     'needs .shape': Animal(NeedsShape, {'hybridize': 'raises'}),
     'needs a number': Animal(NeedsNumber, {'hybridize': 'raises'}),
     'another formula in the graph': Animal(OtherInGraph, {'hybridize': 'differs'}),
@@ -459,14 +624,25 @@ WRONG = {
     'scalar': Animal(Scalar, {'batch': 'not (N,)'}),
     'broadcasts': Animal(Broadcasts, {'shapes': 'broadcast'}),
     'class dropped': Animal(ClassDropped, {'classes': 'class dropped'}, PROBABILITIES),
+    'two classes of four': Animal(TwoOfFour, {'classes': 'class dropped'}),
     'small class dropped': Animal(SmallClassDropped, {'classes': 'class dropped'}),
     'fails on one': Animal(FailsOnOne, {'batch': 'N=1 fails'}),
+    'first row of one': Animal(FirstRowOfOne, {'batch': 'N=1 fails'}),
+    'weights forgotten': Animal(weighted_by_hand('forgets the weights'),
+                                {'gradient': 'wrong', 'relative_error': 'wrong'}, WEIGHTED),
+    'weights of the first': Animal(weighted_by_hand('weights of the first'),
+                                   {'batch': 'wrong sample'}, WEIGHTED),
+    'dropout': Animal(Dropout, {'gradient': 'not repeatable'}),
+    'running mean': Animal(RunningMean, {'gradient': 'not repeatable'}),
+    'the first prediction': Animal(by_hand('the first prediction'),
+                                   {'gradient': 'wrong', 'relative_error': 'wrong'}, PROBABILITIES),
     'first sample only': Animal(FirstSampleOnly, {'batch': 'sample ignored'}),
     'images only': Animal(ImagesOnly, {'shapes': 'fails on 3-D'}),
     'autograd.Function': Animal(WrongFunction, {'gradient': 'wrong', 'relative_error': 'wrong'}),
     **{defect: Animal(by_hand(defect), verdicts, PROBABILITIES) for defect, verdicts in {
         'per-pixel denominators': {'gradient': 'wrong', 'relative_error': 'wrong'},
         'a hundredth too large': {'gradient': 'wrong', 'relative_error': 'wrong'},
+        'leaves out small classes': {'classes': 'class dropped', 'empty': 'wrong'},
         'uphill': {'gradient': 'wrong', 'relative_error': 'wrong', 'direction': 'uphill'},
         'ignores its head': {'head_gradient': 'ignored'},
         'one head for all': {'head_gradient': 'wrong per sample'},

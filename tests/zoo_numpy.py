@@ -12,8 +12,13 @@ from soft_dice.checker.subject import Died, Evaluation, Example, Refused, Subjec
 EPS = 1e-5
 INDEX = Example((2, 3, 8, 8), (2, 1, 8, 8), input='softmax')
 RAW = Example((2, 3, 8, 8), (2, 8, 8), input='raw')
+FIVE = RAW.replace(pred=(2, 5, 8, 8))
+MANY = Example((2, 21, 12, 12), (2, 12, 12))
 ONEHOT = Example((2, 3, 8, 8), (2, 3, 8, 8), input='softmax', label_kind='onehot')
 SIGNED = Example((2, 1, 8, 8), (2, 1, 8, 8), input='raw', label_kind='binary')
+SAID = INDEX.replace(background=2, background_said=True)
+TWO = Example((2, 2, 8, 8), (2, 1, 8, 8), input='softmax')
+SAID_OF_TWO = TWO.replace(background=1, background_said=True)
 BINARY = Example((2, 1, 8, 8), (2, 1, 8, 8), input='sigmoid', label_kind='binary')
 
 
@@ -107,13 +112,29 @@ class BatchDice(Dice):
         return super().forward(pred, label).sum()
 
 
+class PooledAllDice(BatchDice):
+    """Samples and classes in one sum, without smoothing: of probabilities that add up to 1 the
+    denominator is constant, and only the gradient shows that samples are pooled."""
+
+    def __init__(self, example=ONEHOT):
+        super().__init__(eps=0.0, example=example)
+
+    def target(self, pred, label):
+        return same(pred, label)
+
+    def sums(self, pred, label):
+        g, top, bottom = super().sums(pred, label)
+        return g, top.sum(axis=1, keepdims=True), bottom.sum(axis=1, keepdims=True)
+
+    def each_backward(self, pred, label):
+        return super().each_backward(pred, label) * pred.dtype.type(pred.shape[1])
+
+
 class SoftDice(Loss):
     """soft_dice itself, on logits."""
 
-    example = RAW
-
-    def __init__(self, **options):
-        self.options = DiceOptions(**options)
+    def __init__(self, example=RAW, **options):
+        self.options, self.example = DiceOptions(**options), example
 
     def forward(self, pred, label):
         try:
@@ -217,6 +238,56 @@ class ReluDice(Dice):
         return super().each_backward(np.maximum(moved, 0), label) * (moved > 0)
 
 
+class ForegroundFirst(Dice):
+    """The background is the last channel."""
+
+    def target(self, pred, label):
+        return np.roll(one_hot(pred, label), -1, axis=1)
+
+
+class FirstChannelOnly(ForegroundFirst):
+    """Of two channels, of which the first is the foreground and alone counts."""
+
+    def sums(self, pred, label):
+        g, top, bottom = super().sums(pred, label)
+        return g, top[:, :1], bottom[:, :1]
+
+    def each_backward(self, pred, label):
+        g, top, bottom = self.sums(pred, label)
+        gradient = np.zeros_like(pred)
+        gradient[:, :1] = -(2 * g[:, :1] / spread(bottom, pred)
+                            - spread(top / bottom ** 2, pred))
+        return gradient
+
+
+class NoBackground(Dice):
+    """Of sigmoids of the foreground; a one-hot label, or an index that is one higher."""
+
+    def target(self, pred, label):
+        return same(pred, label) if label.shape == pred.shape else one_hot(pred, label - 1)
+
+
+class BackgroundUnlabelled(Dice):
+    """The label has the channels of the foreground alone."""
+
+    def target(self, pred, label):
+        return same(pred[:, 1:], label)
+
+    def each(self, pred, label):
+        g, top, bottom = self.sums(pred, label)
+        return 1 - (top / bottom).mean(axis=1)
+
+    def sums(self, pred, label):
+        g, p, eps = self.target(pred, label), pred[:, 1:], pred.dtype.type(self.eps)
+        return g, 2 * pixels(p * g) + eps, pixels(p) + pixels(g) + eps
+
+    def each_backward(self, pred, label):
+        g, top, bottom = self.sums(pred, label)
+        gradient = np.zeros_like(pred)
+        gradient[:, 1:] = -(2 * g / spread(bottom, pred) - spread(top / bottom ** 2, pred))
+        return gradient / pred.dtype.type(pred.shape[1] - 1)
+
+
 class WorstClassDice(Dice):
     """The mean over classes and, with it, the largest of their losses: a max over sums."""
 
@@ -240,6 +311,7 @@ RIGHT = {
     'squared Dice, mean': Dice(exponent=2, mean=True),
     'pooled Dice': PooledDice(),
     'batch Dice': BatchDice(),
+    'pooled batch and classes': PooledAllDice(),
     'soft_dice': SoftDice(),
     'soft_dice pooled': SoftDice(pool_classes=True),
     'soft_dice batch': SoftDice(batch_dice=True),
@@ -251,6 +323,12 @@ RIGHT = {
     'hinge': Hinge(),
     'relu inside': ReluDice(),
     'max inside': WorstClassDice(),
+    'foreground first': ForegroundFirst(example=SAID),
+    'foreground first of two': ForegroundFirst(example=SAID_OF_TWO),
+    'first channel alone': FirstChannelOnly(example=SAID_OF_TWO),
+    'no background': NoBackground(example=INDEX.replace(input='sigmoid', background=None,
+                                                        background_said=True)),
+    'background unlabelled': BackgroundUnlabelled(example=ONEHOT.replace(label=(2, 2, 8, 8))),
 }
 
 
@@ -395,6 +473,20 @@ class WrongSample(Animal):
         out[...] = upstream * self.loss.backward(pred, label)[::-1]
 
 
+class LabelOfTheFirst(Animal):
+    """Every sample is held to the first one's label."""
+
+    def forward(self, pred, label):
+        return super().forward(pred, self.first(pred, label))
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, self.first(pred, label), upstream, out)
+
+    def first(self, pred, label):
+        one_hot(pred, label)  # which refuses what does not fit
+        return np.broadcast_to(label[:1], label.shape)
+
+
 class OnlySample0(Animal):
     def backward(self, pred, label, upstream, out):
         super().backward(pred, label, upstream, out)
@@ -412,6 +504,45 @@ class SingleSampleCrash(Animal):
             raise Refused(str(error))
 
 
+class FirstRowAlone(Animal):
+    """Of a batch of one the first row alone is read, as after a squeeze too many."""
+
+    def forward(self, pred, label):
+        return super().forward(*(self.rows(pred, label)))
+
+    def backward(self, pred, label, upstream, out):
+        rows, label = self.rows(pred, label)
+        if rows is not pred:
+            out[...] = 0
+            out = out[:, :, :1]
+        super().backward(rows, label, upstream, out)
+
+    def rows(self, pred, label):
+        alone = len(pred) == 1 and pred.ndim == 4
+        return (pred[:, :, :1], label[..., :1, :]) if alone else (pred, label)
+
+
+class SumAlone(FirstRowAlone):
+    """Of a batch of one each row is a sample."""
+
+    def rows(self, pred, label):
+        return pred, label
+
+    def forward(self, pred, label):
+        if len(pred) > 1:
+            return super().forward(pred, label)
+        return super().forward(np.moveaxis(pred, 2, 0)[:, 0, :, None], label.reshape(
+            (pred.shape[2], 1, 1, -1))).mean(keepdims=True)
+
+    def backward(self, pred, label, upstream, out):
+        if len(pred) > 1:
+            return super().backward(pred, label, upstream, out)
+        rows = np.moveaxis(pred, 2, 0)[:, 0, :, None]
+        inner = np.zeros_like(rows)
+        super().backward(rows, label.reshape((pred.shape[2], 1, 1, -1)), upstream, inner)
+        out[...] = np.moveaxis(inner[:, None, :, 0], 0, 2) / pred.shape[2]
+
+
 class SmallClassDropped(Dice):
     """Classes of fewer than 10 pixels have loss and gradient 0."""
 
@@ -424,6 +555,49 @@ class SmallClassDropped(Dice):
 
     def each_backward(self, pred, label):
         return super().each_backward(pred, label) * spread(self.large(pred, label), pred)
+
+
+class SmallClassUntrained(Animal):
+    """The forward is right; the backward has nothing for a class of fewer than 10 pixels."""
+
+    few = 10
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        out *= spread(pixels(one_hot(pred, label)) >= self.few, pred)
+
+
+class OnePixelUntrained(SmallClassUntrained):
+    """The backward has nothing for a class of a single pixel."""
+
+    few = 2
+
+
+class SmallTermUntrained(Animal):
+    """The backward leaves the term of a class of fewer than 10 pixels out, before the softmax: its
+    channel has the gradient of the others' terms."""
+
+    def backward(self, pred, label, upstream, out):
+        p = np.exp(self.log_softmax(pred))
+        terms = Dice.each_backward(Dice(), p, label)
+        terms *= spread(pixels(one_hot(p, label)) >= 10, p)
+        out[...] = upstream * p * (terms - (p * terms).sum(axis=1, keepdims=True))
+
+    def forward(self, pred, label):
+        return Dice().forward(np.exp(self.log_softmax(pred)), label)
+
+    def log_softmax(self, pred):
+        return CrossEntropy().log_softmax(pred)
+
+
+class RarePixelsDoubled(Animal):
+    """The backward weights pixels of a class of fewer than 10 twice, the forward does not."""
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        g = one_hot(pred, label)
+        rare = (g * spread(pixels(g) < 10, pred)).any(axis=1, keepdims=True)
+        out *= 1 + rare
 
 
 class LastClassDropped(Dice):
@@ -507,6 +681,78 @@ class Unrepeatable(Animal):
         return super().forward(pred, label) * (1 + 0.01 * np.sin(self.calls))
 
 
+class Random(Animal):
+    """As with dropout."""
+
+    def __init__(self, loss, dtype):
+        super().__init__(loss, dtype)
+        self.rng = np.random.RandomState(0)
+
+    def forward(self, pred, label):
+        self.kept = self.rng.randint(0, 2, pred.shape)
+        return super().forward(pred * self.kept, label)
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred * self.kept, label, upstream, out)
+        out *= self.kept
+
+
+class RunningMean(Animal):
+    """Divides by the running mean of its own values, so that all steps are of one size."""
+
+    def __init__(self, loss, dtype, momentum=0.9):
+        super().__init__(loss, dtype)
+        self.mean, self.momentum = None, momentum
+
+    def forward(self, pred, label):
+        value = super().forward(pred, label)
+        now = np.float64(value.mean())
+        self.mean = now if self.mean is None else \
+            self.momentum * self.mean + (1 - self.momentum) * now
+        return value / self.mean
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream / self.mean, out)
+
+
+class GradientWithMomentum(Animal):
+    """Momentum in the backward."""
+
+    before = 0.0
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        if np.shape(self.before) == out.shape:
+            out += 0.1 * self.before
+        self.before = out.copy()
+
+
+class FirstPrediction(Animal):
+    """The backward keeps the sums of its first call at a shape."""
+
+    def __init__(self, loss, dtype):
+        super().__init__(loss, dtype)
+        self.first = {}
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(self.first.setdefault(pred.shape, pred), label, upstream, out)
+
+
+class FirstLabel(Animal):
+    """Makes the one-hot label once for each shape."""
+
+    def __init__(self, loss, dtype):
+        super().__init__(loss, dtype)
+        self.labels = {}
+
+    def forward(self, pred, label):
+        one_hot(pred, label)  # which refuses what does not fit
+        return super().forward(pred, self.labels.setdefault(label.shape, label))
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, self.labels.setdefault(label.shape, label), upstream, out)
+
+
 class NanForward(Animal):
     def forward(self, pred, label):
         return super().forward(pred, label) * np.nan
@@ -541,11 +787,84 @@ class UpstreamAdded(Animal):
         out[...] = (upstream + 1) / 2 * self.loss.backward(pred, label)
 
 
+class NoSmoothAbove(Dice):
+    """Smoothing in the denominator alone: on an empty image the loss is 1 for every prediction."""
+
+    def sums(self, pred, label):
+        g, top, bottom = super().sums(pred, label)
+        return g, top - pred.dtype.type(self.eps), bottom
+
+
+class EmptySkipped(Animal):
+    """The loss of an image without foreground is 0."""
+
+    def forward(self, pred, label):
+        return super().forward(pred, label) * bool(np.any(label > 0))
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream * bool(np.any(label > 0)), out)
+
+
+class EmptyForwardSkipped(EmptySkipped):
+    """The same in the forward alone; the backward is that of the formula."""
+
+    def backward(self, pred, label, upstream, out):
+        out[...] = upstream * self.loss.backward(pred, label)
+
+
+class BackwardRefuses(BroadcastLabel):
+    """The forward takes what can be broadcast, the backward does not."""
+
+    def backward(self, pred, label, upstream, out):
+        one_hot(pred, label)
+        super().backward(pred, label, upstream, out)
+
+
 class RaisesOnEmpty(Animal):
     def forward(self, pred, label):
         if not np.any(label > 0):
             raise Refused('division by zero')
         return super().forward(pred, label)
+
+
+class AlongAnotherAxis(SoftDice):
+    """A Dice of logits whose softmax goes over another axis than the classes."""
+
+    def __init__(self, axis, example=RAW):
+        super().__init__(example, activation='none')
+        self.axis = axis
+
+    def activated(self, pred):
+        e = np.exp(pred - pred.max(axis=self.axis, keepdims=True))
+        return e / e.sum(axis=self.axis, keepdims=True)
+
+    def forward(self, pred, label):
+        return super().forward(self.activated(pred), label)
+
+    def backward(self, pred, label):
+        p = self.activated(pred)
+        inner = super().backward(p, label)
+        return p * (inner - (p * inner).sum(axis=self.axis, keepdims=True))
+
+
+class LogLoss(Loss):
+    """Binary cross-entropy of a probability, with nothing that keeps it from 0 and 1."""
+
+    example = BINARY
+
+    def each(self, pred, label):
+        g = same(pred, label)
+        return -pixels(g * np.log(pred) + (1 - g) * np.log(1 - pred), np.mean)[:, 0]
+
+    def each_backward(self, pred, label):
+        g = same(pred, label)
+        return ((1 - g) / (1 - pred) - g / pred) / pred.dtype.type(pred[0].size)
+
+
+def fed(loss, input):
+    """The loss, given another input than it expects."""
+    loss.example = loss.example.replace(input=input)
+    return loss
 
 
 class ConstantForward(Animal):
@@ -554,6 +873,10 @@ class ConstantForward(Animal):
 
 
 WRONG = {'gradient': 'wrong', 'relative_error': 'wrong'}
+UNREPEATABLE = {'gradient': 'not repeatable'}
+
+TWICE = {'activation': 'applied twice'}
+MISSING = {'activation': 'missing'}
 
 # Name: what makes a Subject in a dtype, and its defects; every other finding must be good.
 BROKEN = {
@@ -574,12 +897,25 @@ BROKEN = {
                      {'gradient': 'stale'}),
     'stale buffer, hinge': (lambda dtype: StaleBuffer(Hinge(), dtype), {'gradient': 'stale'}),
     'adds to the buffer': (lambda dtype: Accumulates(Dice(), dtype), {'gradient': 'stale'}),
-    'not repeatable': (lambda dtype: Unrepeatable(Dice(), dtype), {'gradient': 'error'}),
+    'drifts': (lambda dtype: Unrepeatable(Dice(), dtype), UNREPEATABLE),
+    'random': (lambda dtype: Random(Dice(), dtype), UNREPEATABLE),
+    'running mean': (lambda dtype: RunningMean(Dice(), dtype), UNREPEATABLE),
+    'slow running mean': (lambda dtype: RunningMean(SoftDice(), dtype, 0.999), UNREPEATABLE),
+    'gradient with momentum': (lambda dtype: GradientWithMomentum(Dice(), dtype), UNREPEATABLE),
+    'first prediction remembered': (lambda dtype: FirstPrediction(Dice(exponent=2), dtype), WRONG),
+    'first label remembered': (lambda dtype: FirstLabel(Dice(), dtype),
+                               {'direction': 'label ignored', 'batch': 'wrong sample'}),
     'NaN': (lambda dtype: NanForward(Dice(), dtype), {'gradient': 'error'}),
     'gradient of another shape': (lambda dtype: WrongShape(Dice(), dtype), {'gradient': 'error'}),
     'refuses all': (lambda dtype: RefusesAll(Dice(), dtype), {'gradient': 'error'}),
     'dies on all': (lambda dtype: DiesOnAll(Dice(), dtype), {'gradient': 'dies'}),
     'score returned': (lambda dtype: ScoreReturned(Dice(), dtype), {'direction': 'rises'}),
+    'score of two': (lambda dtype: ScoreReturned(Dice(example=TWO), dtype),
+                     {'direction': 'rises'}),
+    'squared score of two': (lambda dtype: ScoreReturned(Dice(exponent=2, example=TWO), dtype),
+                             {'direction': 'rises'}),
+    'score of one': (lambda dtype: ScoreReturned(Dice(example=BINARY), dtype),
+                     {'direction': 'rises'}),
     'score of logits': (lambda dtype: ScoreReturned(SoftDice(), dtype), {'direction': 'rises'}),
     'upstream ignored': (lambda dtype: UpstreamIgnored(Dice(), dtype), {'loss_weight': 'ignored'}),
     'upstream squared': (lambda dtype: UpstreamSquared(Dice(), dtype), {'loss_weight': 'squared'}),
@@ -589,22 +925,71 @@ BROKEN = {
     'NaN on an empty image': (lambda dtype: NanOnEmpty(Dice(), dtype), {'empty': 'not finite'}),
     'infinite gradient on an empty image': (lambda dtype: InfiniteGradientOnEmpty(Dice(), dtype),
                                             {'empty': 'not finite'}),
+    'nothing learnt from an empty image': (
+        lambda dtype: Animal(NoSmoothAbove(example=BINARY, eps=1.0), dtype),
+        {'empty': 'no gradient'}),
+    'an empty image is skipped': (lambda dtype: EmptySkipped(Dice(), dtype),
+                                  {'empty': 'no gradient'}),
+    'an empty image is skipped forward': (lambda dtype: EmptyForwardSkipped(Dice(eps=1.0), dtype),
+                                          {'empty': 'wrong'}),
     'raises on an empty image': (lambda dtype: RaisesOnEmpty(Dice(), dtype), {'empty': 'raises'}),
     # of one class, as there the samples' gradients resemble each other and a step still leads down
     'wrong sample': (lambda dtype: WrongSample(Dice(example=BINARY), dtype),
                      dict(WRONG, batch='wrong sample')),
+    'label of the first sample': (lambda dtype: LabelOfTheFirst(Dice(), dtype),
+                                  {'batch': 'wrong sample'}),
     'only sample 0': (lambda dtype: OnlySample0(Dice(), dtype),
                       dict(WRONG, batch='sample ignored')),
     'a batch of one crashes': (lambda dtype: SingleSampleCrash(Dice(), dtype),
                                {'batch': 'N=1 fails'}),
     'a batch of one dies': (lambda dtype: DiesAlone(Dice(), dtype), {'batch': 'dies'}),
+    'first row of a batch of one': (lambda dtype: FirstRowAlone(Dice(), dtype),
+                                    {'batch': 'N=1 fails'}),
+    'first row of a batch of one, mean': (lambda dtype: FirstRowAlone(SoftDice(), dtype),
+                                          {'batch': 'N=1 fails'}),
+    'first row of one, pooled': (lambda dtype: FirstRowAlone(BatchDice(), dtype),
+                                 {'batch': 'N=1 fails'}),
+    'rows of one are samples': (lambda dtype: SumAlone(Dice(), dtype), {'batch': 'N=1 fails'}),
     'small class dropped': (lambda dtype: Animal(SmallClassDropped(), dtype),
                             {'classes': 'class dropped'}),
+    'small class untrained': (lambda dtype: SmallClassUntrained(Dice(), dtype),
+                              {'classes': 'class dropped'}),
+    # the logits' channels of absent classes are small ones too
+    'small class untrained, logits': (lambda dtype: SmallClassUntrained(SoftDice(), dtype),
+                                      {'classes': 'class dropped', 'empty': 'wrong'}),
+    'small term untrained': (lambda dtype: SmallTermUntrained(CrossEntropy(), dtype),
+                             {'classes': 'class dropped'}),
+    'one pixel untrained': (lambda dtype: OnePixelUntrained(Dice(exponent=2), dtype),
+                            {'classes': 'class dropped'}),
+    'rare pixels doubled': (lambda dtype: RarePixelsDoubled(Dice(), dtype), {'classes': 'wrong'}),
+    'two classes of five': (lambda dtype: Animal(SoftDice(FIVE, classes=[1, 2]), dtype),
+                            {'classes': 'class dropped'}),
+    'one weight is 0': (lambda dtype: Animal(SoftDice(FIVE, class_weights=[1, 1, 0, 1, 1]), dtype),
+                        {'classes': 'class dropped'}),
+    'class 18 of 21': (lambda dtype: Animal(SoftDice(
+        MANY, classes=[c for c in range(21) if c != 18]), dtype), {'classes': 'class dropped'}),
     'last class dropped': (lambda dtype: Animal(LastClassDropped(), dtype),
                            {'classes': 'class dropped'}),
+    'softmax twice': (lambda dtype: Animal(fed(SoftDice(), 'softmax'), dtype), TWICE),
+    'softmax twice, cross-entropy': (lambda dtype: Animal(fed(CrossEntropy(), 'softmax'), dtype),
+                                     TWICE),
+    'softmax of a sigmoid': (lambda dtype: Animal(fed(SoftDice(), 'sigmoid'), dtype), TWICE),
+    'sigmoid twice': (lambda dtype: Animal(SoftDice(BINARY, activation='sigmoid'), dtype), TWICE),
+    'Dice of logits': (lambda dtype: Animal(fed(Dice(), 'raw'), dtype), MISSING),
+    'squared Dice of logits': (lambda dtype: Animal(fed(Dice(exponent=2), 'raw'), dtype), MISSING),
+    'binary Dice of logits': (lambda dtype: Animal(fed(Dice(example=BINARY), 'raw'), dtype),
+                              MISSING),
+    'log of logits': (lambda dtype: Animal(fed(ProbabilityCrossEntropy(), 'raw'), dtype), MISSING),
+    'binary log of logits': (lambda dtype: Animal(fed(LogLoss(), 'raw'), dtype),
+                             dict(MISSING, empty='not finite')),
+    'softmax over the width': (lambda dtype: Animal(AlongAnotherAxis(-1), dtype),
+                               {'activation': 'wrong axis'}),
+    'softmax over samples': (lambda dtype: Animal(AlongAnotherAxis(0), dtype),
+                             {'activation': 'wrong axis', 'batch': 'N=1 fails'}),
     'label broadcast': (lambda dtype: BroadcastLabel(Dice(), dtype), {'shapes': 'broadcast'}),
     'fails on volumes': (lambda dtype: ImagesOnly(Dice(), dtype), {'shapes': 'fails on 3-D'}),
     'sums two axes': (lambda dtype: Animal(SumsTwoAxes(), dtype), {'shapes': 'differs in 3-D'}),
+    'label refused by the backward': (lambda dtype: BackwardRefuses(Dice(), dtype), {}),
     'dies': (lambda dtype: Dies(Dice(), dtype), {'shapes': 'dies'}),
     'dies on volumes': (lambda dtype: DiesOnVolumes(Dice(), dtype), {'shapes': 'dies'}),
 }

@@ -11,7 +11,9 @@ import numpy as np
 from caffe.proto import caffe_pb2
 
 from soft_dice.arrays import CannotRun
+from soft_dice.checker.feed import Feed
 from soft_dice.checker.subject import Evaluation, Example, Shape
+from soft_dice.checker.words import described
 
 from .. import caffe_proto, prototxt
 
@@ -20,12 +22,12 @@ class Spec(NamedTuple):
     """Which layer, and what its bottoms are.
 
     layer : a LayerParameter in prototxt.
-    shapes : of every bottom, for the example the layer is checked on.
-    pred, label : which bottoms these are; any other is filled with ones.
+    feed : what leads from the checks' arrays to the layer's.
+    pred, label : which bottoms these are; the others are what is further in the feed.
     """
 
     layer: str
-    shapes: List[Shape]
+    feed: Feed = Feed()
     pred: int = 0
     label: int = 1
 
@@ -37,18 +39,18 @@ class Spec(NamedTuple):
     def is_python(self) -> bool:
         return self.parameter.type == 'Python'
 
-    def resized(self, pred: Shape, label: Shape) -> List[Shape]:
-        """Every bottom's shape for a prediction and label of other shapes."""
-        def other(shape: Shape) -> Shape:
-            if shape == self.shapes[self.label]:
-                return label
-            if shape == self.shapes[self.pred]:
-                return pred
-            follows = shape[:1] == self.shapes[self.pred][:1]
-            return pred[:1] + shape[1:] if follows else shape
-        shapes = [other(shape) for shape in self.shapes]
-        shapes[self.pred], shapes[self.label] = pred, label
-        return shapes
+    def shapes(self, pred: Shape, label: Shape) -> List[Shape]:
+        """Every bottom's shape."""
+        return self._in_order(self.feed.shapes(pred, label))
+
+    def bottoms(self, pred: np.ndarray, label: np.ndarray) -> List[np.ndarray]:
+        """What to fill every bottom with."""
+        return self._in_order(self.feed.arrays(pred, label))
+
+    def _in_order(self, each: List[Any]) -> List[Any]:
+        first_two = {self.pred: each[0], self.label: each[1]}
+        further = iter(each[2:])
+        return [first_two[i] if i in first_two else next(further) for i in range(len(each))]
 
 
 class Rig:
@@ -68,6 +70,13 @@ class Rig:
     def prepare(self, pred: Shape, label: Shape) -> None:
         """Set the layer up for these shapes, as Caffe does before the first forward."""
         self._net(pred, label)
+
+    def reads_empty_param_str(self) -> bool:
+        """Is there no param_str, though the layer reads it?"""
+        methods = [each for kind in getattr(self.layer_class, '__mro__', ())
+                   for each in vars(kind).values() if hasattr(each, '__code__')]
+        reads = any('param_str' in each.__code__.co_names for each in methods)
+        return reads and not self.parameter.python_param.param_str
 
     def value(self, pred: np.ndarray, label: np.ndarray, float64: bool = False) -> np.ndarray:
         """The loss; with ``float64``, in float64, once the real layer has taken these shapes."""
@@ -92,7 +101,8 @@ class Rig:
         diff[...] = before  # and not after forward, where Caffe's HingeLoss prepares it
         net.forward()
         net.backward()
-        real = Evaluation(_float64(net.blobs['top0'].data), _float64(diff))
+        real = Evaluation(_float64(net.blobs['top0'].data),
+                          self.spec.feed.gradient(_float64(diff)))
         precise = self._precise(pred, label, upstream, before) if float64 else None
         return precise if precise is not None and _agree(precise, real) else real
 
@@ -122,7 +132,7 @@ class Rig:
         key = (pred.shape, label.shape)
         try:
             if key not in self._stand_ins:
-                shapes = self.spec.resized(*key)
+                shapes = self.spec.shapes(*key)
                 self._stand_ins[key] = StandInLayer(self.layer_class, self.parameter, shapes)
             return self._stand_ins[key].evaluate(self.spec, pred, label, upstream, before)
         except Exception:
@@ -131,8 +141,9 @@ class Rig:
     def _filled(self, pred: np.ndarray, label: np.ndarray, upstream: float, forced: bool
                 ) -> caffe.Net:
         net = self._net(pred.shape, label.shape, upstream, forced)
-        self._input(net, forced).data[...] = pred
-        net.blobs[f'bottom{self.spec.label}'].data[...] = label
+        for i, values in enumerate(self.spec.bottoms(pred, label)):
+            blob = self._input(net, forced) if i == self.spec.pred else net.blobs[f'bottom{i}']
+            blob.data[...] = values
         return net
 
     def _input(self, net: caffe.Net, forced: bool) -> Any:
@@ -145,7 +156,7 @@ class Rig:
         if key not in self._nets:
             if len(self._nets) > 16:  # each holds blobs of its own
                 self._nets.clear()
-            self._nets[key] = self._build(self.spec.resized(pred, label), upstream, forced)
+            self._nets[key] = self._build(self.spec.shapes(pred, label), upstream, forced)
         return self._nets[key]
 
     def _build(self, shapes: List[Shape], upstream: float, forced: bool) -> caffe.Net:
@@ -163,11 +174,7 @@ class Rig:
                 layer.input_param.shape.add().dim.extend(shape)
         net.layer.add().CopyFrom(_renamed(self.parameter, len(shapes), upstream))
         caffe.set_random_seed(0)  # for a layer with parameters of its own
-        made = load(str(net))
-        for i in range(len(shapes)):
-            if i not in (self.spec.pred, self.spec.label):
-                made.blobs[f'bottom{i}'].data[...] = 1
-        return made
+        return load(str(net))
 
 
 class Blob:
@@ -207,14 +214,13 @@ class StandInLayer:
         self.layer.phase = caffe.TRAIN
         self.bottom = [Blob(shape) for shape in shapes]
         self.top = [Blob(()) for _ in range(max(len(parameter.top), 1))]
-        for blob in self.bottom:
-            blob.data[...] = 1
         self.layer.setup(self.bottom, self.top)
 
     def evaluate(self, spec: Spec, pred: np.ndarray, label: np.ndarray, upstream: float,
                  before: Optional[float]) -> Evaluation:
         blob = self.bottom[spec.pred]
-        blob.data[...], self.bottom[spec.label].data[...] = pred, label
+        for i, values in enumerate(spec.bottoms(pred, label)):
+            self.bottom[i].data[...] = values
         blob.diff[...] = 0 if before is None else before
         self.layer.reshape(self.bottom, self.top)
         self.layer.forward(self.bottom, self.top)
@@ -223,14 +229,33 @@ class StandInLayer:
                 top.diff[...] = upstream if i == 0 else 0
             asked = [i == spec.pred for i in range(len(self.bottom))]
             self.layer.backward(self.top, asked, self.bottom)
-        return Evaluation(self.top[0].data.copy(), blob.diff.copy())
+        return Evaluation(self.top[0].data.copy(), spec.feed.gradient(blob.diff.copy()))
 
 
 class NetReader:
-    """Shapes in a net that is loaded as it stands, with its data layers."""
+    """Shapes and values in a net that is loaded as it stands, with its data layers."""
+
+    def find(self, text: str) -> None:
+        """Raises CannotRun where this is a Python layer that cannot be found."""
+        layer = prototxt.parse(text, caffe_pb2.LayerParameter())
+        try:
+            _python_class(layer)
+        except CannotRun as error:
+            raise CannotRun(f'layer {layer.name!r}: {error}') from None
 
     def shapes(self, text: str) -> Dict[str, Shape]:
-        return {name: tuple(blob.shape) for name, blob in load(text).blobs.items()}
+        """Raises CannotRun for a Python layer that cannot be found."""
+        for layer in prototxt.parse(text, caffe_pb2.NetParameter()).layer:
+            if prototxt.in_training(layer):
+                self.find(str(layer))
+        self._net = load(text)
+        return {name: tuple(blob.shape) for name, blob in self._net.blobs.items()}
+
+    def values(self, blob: str) -> np.ndarray:
+        """What the net holds in a blob, once the layers above it have run."""
+        makers = [layer for layer, tops in self._net.top_names.items() if blob in tops]
+        self._net.forward(end=makers[-1])
+        return _float64(self._net.blobs[blob].data)
 
 
 class Pass(NamedTuple):
@@ -312,12 +337,9 @@ def _python_class(parameter: Any) -> Any:
     module, name = parameter.python_param.module, parameter.python_param.layer
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
-        raise CannotRun(f'the module {module} cannot be imported: {error}; it must be in the '
-                        'current directory or on PYTHONPATH') from None
     except Exception as error:
-        raise CannotRun(f'the module {module} cannot be imported: {type(error).__name__}: {error}'
-                        ) from None
+        raise CannotRun(f'the module {module} cannot be imported: {described(error)}; it must be '
+                        'in the current directory or on PYTHONPATH') from None
     if found is None:
         raise CannotRun(f'the module {module} has no {name}')
     if not (isinstance(found, type) and issubclass(found, caffe.Layer)):

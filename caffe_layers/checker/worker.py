@@ -21,14 +21,11 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set
 
 from soft_dice.arrays import CannotRun
-from soft_dice.checker.subject import Died, Refused
+from soft_dice.checker.subject import Died, Hung, Refused
+from soft_dice.checker.words import condensed, described
 
 SILENT = {'GLOG_minloglevel': '2', 'GLOG_logtostderr': '1', 'MPLBACKEND': 'Agg'}
 START = 120.0  # seconds to import Caffe, or a user's module and whatever it imports
-
-
-class Hung(Died):
-    """The child gave no answer in time."""
 
 
 class Begin(NamedTuple):
@@ -150,7 +147,7 @@ class Session:
             self._connection.send(request)
             if not self._connection.poll(limit):
                 self.close()
-                raise Hung(f'gave no answer within {limit:g} seconds')
+                raise Hung(f'gave no answer within {limit:.3g} seconds')
             answer = self._connection.recv()
         except (OSError, EOFError):
             status = self.close()
@@ -174,8 +171,8 @@ def _last_words(said: str, status: int) -> str:
         how = f'ended by {signal.Signals(os.WTERMSIG(status)).name}'
     else:
         how = f'ended with exit status {os.WEXITSTATUS(status)}'
-    lines = said.strip().splitlines()
-    return f'{how}: {lines[-1].strip()}' if lines else how
+    lines = [condensed(line) for line in said.splitlines()]
+    return ': '.join([how] + [line for line in lines if line][-1:])
 
 
 def template(control_handle: int) -> None:
@@ -224,6 +221,7 @@ def _serve(connection_handle: int, said_handle: int) -> None:
             request = connection.recv()
         except EOFError:
             return
+        said_before = os.fstat(2).st_size
         try:
             if isinstance(request, Begin):
                 _enter(request)
@@ -234,8 +232,17 @@ def _serve(connection_handle: int, said_handle: int) -> None:
         except CannotRun as error:
             answer = Answer('CannotRun', str(error))
         except BaseException as error:  # SystemExit, too: a layer may raise anything
-            answer = Answer('Refused', f'{type(error).__name__}: {error}')
+            answer = Answer('Refused', _described(error, said_before))
         connection.send(answer)
+
+
+def _described(error: BaseException, said_before: int) -> str:
+    """The error in one line.  Where Caffe met one of Python's it printed that and left none."""
+    if 'without setting an error' not in str(error):
+        return described(error)
+    sys.stderr.flush()
+    printed = os.pread(2, 1 << 20, said_before).decode(errors='replace')
+    return condensed(printed) or described(error)
 
 
 def _enter(begin: Begin) -> None:

@@ -3,9 +3,10 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
-from soft_dice.checker.findings import Finding
+from soft_dice.checker.findings import Finding, Findings
 from soft_dice.checker.numeric import relative_error
-from soft_dice.checker.subject import Died, Example, Refused, Shape
+from soft_dice.checker.subject import Died, Example, Refused
+from soft_dice.checker.trial import Trial, inputs
 
 from ..compat import RELEASE
 from .subject import GluonLoss
@@ -19,8 +20,9 @@ if RELEASE >= (1, 3):
 SAME = 1e-4  # relative norm: float32 in another order of sums, and no more
 
 
-def output_shape(batch: Finding, shape: Shape, samples: int) -> Finding:
+def output_shape(trial: Trial, findings: Findings) -> Finding:
     """The finding about the batch, with the shape of the loss."""
+    batch, shape, samples = findings['batch'], trial.answer.value.shape, len(trial.pred)
     value = {**(batch.value if isinstance(batch.value, dict) else {'found': batch.value}),
              'output_shape': list(shape)}
     if shape == (samples,):
@@ -34,18 +36,26 @@ def output_shape(batch: Finding, shape: Shape, samples: int) -> Finding:
     return Finding('not (N,)', value, message if batch.good else f'{batch.message} {message}')
 
 
-def hybridize(subject: GluonLoss, example: Example, seed: int = 0) -> Finding:
+def hybridize(subject: GluonLoss, trial: Trial, findings: Findings) -> Finding:
     """Are value and gradient of the hybridized loss those of the imperative one?
 
     In float32, as people train; the first call makes the graph, the second has other numbers, the
-    third fewer samples, as the last batch of an epoch.  Leaves the loss hybridized.
+    third fewer samples, as the last batch of an epoch.
     """
     target = subject.target
     if not target.hybridizable:
         return Finding('not applicable', None, 'Hybridizing has no effect on what this is: '
                        f'{target.assumed}.')
+    try:
+        return _in_graphs(subject, trial)
+    finally:
+        subject.renew()
+
+
+def _in_graphs(subject: GluonLoss, trial: Trial) -> Finding:
+    """Leaves the loss hybridized."""
     found: Dict[str, Any] = {}
-    calls = list(_imperative(subject, example, seed))
+    calls = list(_imperative(subject, trial.example, trial.seed))
     for graph, flags in GRAPHS.items():
         subject.ask('hybridize', flags)
         for when, call, expected in calls:
@@ -81,13 +91,13 @@ def _imperative(subject: GluonLoss, example: Example, seed: int
             pass
 
 
-def weight(subject: GluonLoss, pred: np.ndarray, label: np.ndarray) -> Finding:
+def weight(subject: GluonLoss, trial: Trial, findings: Findings) -> Finding:
     """Does Loss(weight=3) triple loss and gradient; does sample_weight multiply a sample's?"""
     parts: List[Finding] = []
     if subject.target.weighted is not None:
-        parts.append(_global_weight(subject, pred, label))
-    if 'sample_weight' in subject.target.takes:
-        parts.append(_sample_weight(subject, pred, label))
+        parts.append(_global_weight(subject, trial.pred, trial.label))
+    if 'sample_weight' in subject.target.takes[len(subject.target.feed.further):]:
+        parts.append(_sample_weight(subject, trial.pred, trial.label))
     if not parts:
         return Finding('not applicable', None, 'The loss has no weight, as gluon Losses have, and '
                        'no argument sample_weight.')
@@ -138,16 +148,15 @@ def _sample_weight(subject: GluonLoss, pred: np.ndarray, label: np.ndarray) -> F
                    "that sample's weight.")
 
 
-def head_gradient(subject: GluonLoss, example: Example, seed: int, uniform: Finding) -> Finding:
+def head_gradient(subject: GluonLoss, trial: Trial, findings: Findings) -> Finding:
     """The finding about one head for all, with that about a head for each sample."""
-    pred, label = example.arrays(seed)
-    base = subject.run(pred, label)
-    if base.value.shape[:1] != (len(pred),) or len(pred) == 1 or not uniform.good:
+    uniform, samples = findings['loss_weight'], len(trial.pred)
+    if trial.answer.value.shape[:1] != (samples,) or samples == 1 or not uniform.good:
         return uniform
-    rng = np.random.RandomState(seed)
-    heads = rng.uniform(0.5, 2.0, len(pred)) * rng.permutation(np.resize([1.0, -1.0], len(pred)))
-    error = _error(_with_heads(subject, example, seed, heads),
-                   subject.run(pred, label, upstream=heads).gradient)
+    rng = np.random.RandomState(trial.seed)
+    heads = rng.uniform(0.5, 2.0, samples) * rng.permutation(np.resize([1.0, -1.0], samples))
+    error = _error(_with_heads(subject, trial, heads),
+                   subject.run(trial.pred, trial.label, upstream=heads).gradient)
     value = {**(uniform.value if isinstance(uniform.value, dict) else {'ratios': uniform.value}),
              'error_with_a_head_per_sample': error}
     if error <= SAME:
@@ -157,22 +166,21 @@ def head_gradient(subject: GluonLoss, example: Example, seed: int, uniform: Find
                    f'(relative error {error:.2g}): weighting samples goes wrong.')
 
 
-def _with_heads(subject: GluonLoss, example: Example, seed: int, heads: np.ndarray) -> np.ndarray:
+def _with_heads(subject: GluonLoss, trial: Trial, heads: np.ndarray) -> np.ndarray:
     """The gradient of sum_n heads_n loss_n, from what the samples' losses depend on."""
-    pred, label = example.arrays(seed)
-    base = subject.run(pred, label)
-    if np.allclose(base.value, base.value[:1], rtol=1e-6, atol=0):  # of the batch, for each sample
-        return heads.mean() * base.gradient
-    others = example.arrays(seed + 1)[0]
+    pred, label, value = trial.pred, trial.label, trial.answer.value
+    if np.allclose(value, value[:1], rtol=1e-6, atol=0):  # of the batch, for each sample
+        return heads.mean() * trial.gradient
+    others = inputs(subject, trial.example, trial.seed + 1)[0]
     apart = True
     for n in range(len(pred)):
         changed = pred.copy()
         changed[n] = others[n]
-        moved = subject.value(changed, label) - base.value
+        moved = subject.value(changed, label) - value
         moved[n] = 0
-        apart = apart and bool((abs(moved) <= 1e-5 * abs(base.value)).all())
+        apart = apart and bool((abs(moved) <= 1e-5 * abs(value)).all())
     if apart:
-        return _per_sample(heads, base.gradient)
+        return _per_sample(heads, trial.gradient)
     return sum(head * subject.run(pred, label, upstream=unit).gradient
                for head, unit in zip(heads, np.eye(len(pred))))
 

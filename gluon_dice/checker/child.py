@@ -14,12 +14,12 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any, Optional, Tuple
 
-from soft_dice.checker.subject import Died, Refused
+from soft_dice.checker.subject import Died, Hung, Refused
+from soft_dice.checker.words import condensed, typed
 
 from ..compat import RELEASE
 
 FORKS = RELEASE >= (1, 5)
-LIMIT = 20.0  # seconds for one call; the first of a loss may compile an operator
 
 
 class Child:
@@ -31,10 +31,11 @@ class Child:
     Raises
     ------
     Refused : the method raised an exception; the message begins with its type.
-    Died : the child ended, or gave no answer within ``limit`` seconds.
+    Died : the child ended.
+    Hung : it gave no answer within ``limit`` seconds.
     """
 
-    def __init__(self, tool: Any, limit: float = LIMIT) -> None:
+    def __init__(self, tool: Any, limit: Optional[float] = None) -> None:
         self._tool, self.limit = tool, limit
         self._process: Optional[Any] = None
 
@@ -58,7 +59,7 @@ class Child:
             raise
         if not answered:
             self.close()
-            raise Died(f'it gave no answer within {self.limit:g} seconds')
+            raise Hung(f'gave no answer within {self.limit:.3g} seconds')
         if error is not None:
             raise Refused(error)
         return value
@@ -120,16 +121,18 @@ def describe(error: BaseException, said: str = '') -> str:
 
     said : what was printed: where a CustomOp raised, MXNet prints that error and raises its own.
     """
-    text = str(error)
-    for pattern, where in ((r'Error in CustomOp[^\0]*\n(\S.*)', said),
-                           (r'Extension Traceback:\s*\[0\] (.*)', text),
-                           (r'Check failed: .*?: (?!:)(.*)', text),
-                           (r'MXNetError: (.*)', text),
-                           (r'(\S.*)', text)):
-        match = re.search(pattern, where)
-        if match:
-            return f'{type(error).__name__}: {match.group(1).strip()}'[:300]
-    return type(error).__name__
+    custom = re.search(r'Error in CustomOp[^\0]*', said)
+    if custom:
+        return typed(error, custom.group())
+    extension = re.search(r'Extension Traceback:\s*\[0\] (.*)', str(error))
+    if extension:
+        return typed(error, extension.group(1))
+    words = condensed(str(error))
+    # Where a check was is not of interest, nor what it was, unless nothing else is said.
+    check = re.search(r'Check failed: .*?: (?!:)(.*)', words)
+    if check and check.group(1):
+        return typed(error, check.group(1))
+    return typed(error, words[max(words.find('Check failed: '), 0):])
 
 
 def _how(status: Optional[int]) -> str:

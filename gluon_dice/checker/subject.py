@@ -1,12 +1,16 @@
 """A Gluon loss as the checks see it: in float64 where it can, and always in a child process."""
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
-from soft_dice.checker.subject import Died, Evaluation, Example, Refused, Subject
+from soft_dice.checker.patience import Patience
+from soft_dice.checker.subject import PROBE, Died, Evaluation, Example, Refused, Subject
+from soft_dice.checker.watch import Watch
 
-from .child import LIMIT, Child
+from .child import Child
 from .target import Call, Outcome, Target
+
+PATIENCE = 20.0  # seconds for an answer, at least; a call may compile an operator
 
 
 class GluonLoss(Subject):
@@ -15,9 +19,11 @@ class GluonLoss(Subject):
     dtype : 'float64' unless the loss refuses that or rounds to float32 on the way.
     """
 
-    def __init__(self, target: Target, example: Example, limit: float = LIMIT) -> None:
-        self.name, self.target, self.limit = target.name, target, limit
-        self._child = Child(target, limit)
+    def __init__(self, target: Target, example: Example, patience: float = PATIENCE,
+                 watch: Optional[Watch] = None) -> None:
+        self.name, self.target = target.name, target
+        self.watch = watch or Watch()
+        self._child, self._patience = Child(target), Patience(self.watch, patience)
         self.dtype = 'float64'
         self.dtype = self._find_dtype(example)
 
@@ -29,7 +35,10 @@ class GluonLoss(Subject):
 
     def ask(self, method: str, *arguments: Any) -> Any:
         """A method of the target, in the child process."""
-        return self._child.call(method, *arguments)
+        def call(limit: float) -> Any:
+            self._child.limit = limit
+            return self._child.call(method, *arguments)
+        return self._patience.ask(call)
 
     def renew(self) -> None:
         """Undo what was done to the target: the next call forks it anew."""
@@ -48,7 +57,7 @@ class GluonLoss(Subject):
         return Evaluation(outcome.value, outcome.gradient)
 
     def _find_dtype(self, example: Example) -> str:
-        pred, label = example.arrays()
+        pred, label = example.arrays(PROBE)
         try:
             if self.run(pred, label, dtype='float64').dtype == 'float64' \
                     and not self._rounds(pred, label):
@@ -69,7 +78,7 @@ class GluonLoss(Subject):
         can be in the way of one line, not of most.
         """
         stands, jumps = [], []
-        for seed in range(5):
+        for seed in range(self.watch.most((1, 5), lambda lines: 30 * lines)):
             line = 1e-7 * np.random.RandomState(seed).choice([-1.0, 1.0], pred.shape)
             before, here, after = (np.sum(self.run(pred + t * line, label, dtype='float64',
                                                    upstream=None).value) for t in (-1, 0, 1))

@@ -9,6 +9,8 @@ from mxnet import autograd
 from mxnet.gluon import Block, HybridBlock
 from mxnet.gluon.loss import Loss
 
+from soft_dice.checker.feed import Feed
+
 DETACHED = 'not in a computational graph'
 
 
@@ -47,14 +49,14 @@ class Target:
     assumed : how what the user gave was read.
     takes : the names of the arguments after label.
     weighted : w -> the same loss with w times its ``weight``, None where it has none.
-    signed : the loss wants labels -1 and 1 where the checks have 0 and 1.
+    feed : what leads from the checks' arrays to the loss's.
     """
 
     def __init__(self, loss: Callable[..., Any], name: str, assumed: str, takes: Tuple[str, ...],
                  weighted: Optional[Callable[[float], 'Target']] = None) -> None:
         self.loss, self.name, self.assumed, self.takes = loss, name, assumed, takes
         self.weighted = weighted
-        self.signed = False
+        self.feed = Feed()
 
     @property
     def hybridizable(self) -> bool:
@@ -62,10 +64,10 @@ class Target:
 
     def run(self, call: Call) -> Outcome:
         """Evaluate, and wait for it: MXNet raises where a result is read."""
-        inputs = [mx.nd.array(call.pred, dtype=call.dtype),
-                  mx.nd.array(2 * call.label - 1 if self.signed else call.label, dtype=call.dtype)]
+        inputs = [mx.nd.array(each, dtype=call.dtype)
+                  for each in self.feed.arrays(call.pred, call.label)]
         if call.sample_weight is not None:  # a Block takes no keywords
-            inputs += [None] * self.takes.index('sample_weight')
+            inputs += [None] * (2 + self.takes.index('sample_weight') - len(inputs))
             inputs += [mx.nd.array(call.sample_weight, dtype=call.dtype)]
         if call.upstream is None:
             with autograd.train_mode():
@@ -76,13 +78,14 @@ class Target:
         with autograd.record():
             value = _array(self.loss(*inputs))
         _backward(value, call.upstream)
-        return Outcome(_float64(value), _float64(inputs[0].grad), np.dtype(value.dtype).name)
+        gradient = self.feed.gradient(_float64(inputs[0].grad))
+        return Outcome(_float64(value), gradient, np.dtype(value.dtype).name)
 
     def run_weighted(self, weight: float, call: Call) -> Outcome:
         """The same with so many times its ``weight``."""
         assert self.weighted is not None
         heavier = self.weighted(weight)
-        heavier.signed = self.signed
+        heavier.feed = self.feed
         return heavier.run(call)
 
     def hybridize(self, flags: Optional[Dict[str, bool]]) -> None:

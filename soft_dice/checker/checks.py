@@ -1,16 +1,29 @@
 """Every finding that needs no framework, and the picture's evidence."""
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from . import behaviour, gradient
+from .activation import Given, activation, wants
+from .batch import batch
+from .classes import classes
+from .direction import direction
+from .empty import empty
 from .findings import Finding, Findings, said
-from .numeric import element_by_element, quantum
+from .gradient import gradient, upstream
+from .numeric import element_by_element
+from .repeat import repeatable
+from .shapes import shapes
 from .subject import Died, Example, Refused, Subject
-from .trial import CannotResize, Trial, begin, label_classes, label_of, resized
+from .trial import CannotResize, Trial, begin, resized
+from .watch import OutOfTime
 
-KEYS = ('gradient', 'relative_error', 'direction', 'loss_weight', 'empty', 'batch', 'classes',
-        'shapes')
+KEYS = ('gradient', 'relative_error', 'direction', 'activation', 'loss_weight', 'empty', 'batch',
+        'classes', 'shapes')
+Look = Callable[[Trial, Findings], Finding]  # of what was found before
+# What tells most for its time comes first.
+LOOKS: Dict[str, Look] = {'loss_weight': upstream, 'empty': empty, 'batch': batch,
+                          'shapes': shapes, 'direction': direction}
+LAST: Dict[str, Look] = {'classes': classes}  # which takes as long as all else together
 PICTURE = 4096  # elements of a sample that are differenced one by one
 
 
@@ -29,36 +42,51 @@ class Evidence(NamedTuple):
     sample: int
 
 
-def check(subject: Subject, example: Example, seed: int = 0) -> Findings:
-    """The findings of :data:`KEYS`, in this order.
+def check(subject: Subject, example: Example, seed: int = 0, given: Optional[Given] = None,
+          own: Optional[Dict[str, Look]] = None) -> Findings:
+    """The findings of :data:`KEYS`, in this order, and those of a framework's own.
 
-    A loss that does not even take the example has the finding 'error' (or 'dies') for its
-    gradient, and nothing else applies.
+    A loss that does not even take the example, or gives two answers to it, has the finding 'error',
+    'dies' or 'not repeatable' for its gradient, and nothing else applies.  Where the loss is given
+    what it does not expect, which is a finding, the others are of the loss given what it expects.
+
+    given : what the loss is fed, where the example does not say it.
+    own : further looks, or ones that replace a finding by another.
 
     Raises
     ------
     ValueError : the example's label has not one value for each pixel or each element of pred.
+    OutOfTime : before the gradient could be judged; what else there was no time for is 'left out'.
     """
-    problem: Optional[Finding]
+    found: Findings = {}
+    trial: Optional[Trial] = None
     try:
-        trial = begin(subject, example, seed)
-        problem = _unusable(trial)
+        wanted = wants(subject, example, seed)
+        found['activation'] = activation(given or Given.of(example.input), wanted, example)
+        example = wanted.example(example)
+        problem = repeatable(subject, example, seed)
+        if problem is None:
+            trial = begin(subject, example, seed)
+            problem = _unusable(trial)
     except Died as error:
         problem = Finding('dies', None, f'The process ends on an ordinary input: {said(error)}')
     except Refused as error:
         problem = Finding('error', None, f'The loss raises an error on an ordinary input of shapes '
                                          f'{example.pred} and {example.label}: {said(error)}')
-    if problem:
-        nothing = Finding('not applicable', None, 'Not looked at, as the loss fails on an ordinary '
-                                                  'input.')
-        return {key: problem if key == 'gradient' else nothing for key in KEYS}
-    findings = _gradient(trial)
-    constant = findings['gradient'].verdict == 'zero-forward'
-    findings['direction'] = _guarded(lambda: gradient.direction(trial, constant))
-    findings['loss_weight'] = _guarded(lambda: gradient.upstream(trial))
-    for name in KEYS[4:]:
-        findings[name] = _guarded(lambda: getattr(behaviour, name)(trial))
-    return findings
+    looks = [*LOOKS.items(), *(own or {}).items(), *LAST.items()]
+    if problem or trial is None:
+        assert problem is not None
+        why = 'gives two answers to the same input' if problem.verdict == 'not repeatable' else \
+            'fails on an ordinary input'
+        nothing = Finding('not applicable', None, f'Not looked at, as the loss {why}.')
+        return {**dict.fromkeys(KEYS, nothing), **dict.fromkeys(own or {}, nothing),
+                'gradient': problem}
+    subject.watch.look('gradient')
+    found.update(_gradient(trial))
+    for key, look in looks:
+        subject.watch.look(key)
+        found[key] = _guarded(look, trial, found)
+    return {**{key: found[key] for key in KEYS}, **found}
 
 
 def evidence(subject: Subject, example: Example, seed: int = 0, elements: int = PICTURE
@@ -67,12 +95,16 @@ def evidence(subject: Subject, example: Example, seed: int = 0, elements: int = 
 
     The label is one that the eye recognises, nested squares of the classes, and the prediction is
     right there more often than not.  A sample of more than ``elements`` is replaced by a smaller
-    one, as each costs two evaluations.
+    one, as each costs two evaluations; so is one for which there is no time.
 
     Raises
     ------
     Refused, Died : by the loss.
+    OutOfTime : it is too slow.
     """
+    example = wants(subject, example, seed).example(example)
+    sizes = [2 ** k for k in range(5, elements.bit_length())] + [elements]
+    elements = subject.watch.most(sizes, lambda elements: 2 * elements)
     while np.prod(example.pred[1:]) > elements:
         space = list(example.pred[2:])
         largest = int(np.argmax(space)) if space else 0
@@ -96,9 +128,9 @@ def _squares(example: Example, seed: int) -> Tuple[np.ndarray, np.ndarray]:
     space = example.pred[2:]
     centred = [np.abs(np.arange(length) - (length - 1) / 2) / (length / 2) for length in space]
     outside = np.max(np.meshgrid(*centred, indexing='ij'), axis=0) if space else np.zeros(())
-    classes = label_classes(example)
+    classes = example.classes
     index = np.minimum((1 - outside) * classes, classes - 1).astype(int)
-    label = label_of(example, np.broadcast_to(index, example.pred[:1] + space))
+    label = example.label_of(np.broadcast_to(index, example.pred[:1] + space))
     noise = np.random.RandomState(seed).standard_normal(example.pred)
     return example.prediction(1.5 * example.truth(label) - 0.5 + 0.7 * noise), label
 
@@ -114,17 +146,12 @@ def _unusable(trial: Trial) -> Optional[Finding]:
                        'The loss of an ordinary input is not finite. Check that it takes what it '
                        f'was given: {trial.example.input} predictions and '
                        f'{trial.example.label_kind} labels.')
-    again, value = trial.loss(trial.pred), float(np.sum(trial.answer.value))
-    if abs(again - value) > 1e3 * quantum(value, 'float32'):
-        return Finding('error', {'values': [value, again]},
-                       f'Two calls with the same input gave {value:.6g} and {again:.6g}: a loss '
-                       'that is not repeatable has no gradient to compare with.')
     return None
 
 
 def _gradient(trial: Trial) -> Findings:
     try:
-        return gradient.gradient(trial)
+        return gradient(trial)
     except (Refused, Died) as error:
         return {'gradient': Finding(
                     'error', None, 'The loss works on an input and not on one a little beside it: '
@@ -132,10 +159,13 @@ def _gradient(trial: Trial) -> Findings:
                 'relative_error': Finding('not applicable', None, 'It could not be measured.')}
 
 
-def _guarded(look: Callable[[], Finding]) -> Finding:
-    """What a check finds, where the loss raises or dies under it too."""
+def _guarded(look: Look, trial: Trial, findings: Findings) -> Finding:
+    """What a look finds, where the loss raises or dies under it too."""
     try:
-        return look()
+        return look(trial, findings)
+    except OutOfTime:
+        return Finding('left out', None, 'Left out: there was no more time. --seconds gives it '
+                                         'more.')
     except CannotResize as error:
         return Finding('not applicable', None, f'No input of another shape can be made: {error}.')
     except Refused as error:

@@ -6,15 +6,19 @@ import importlib
 import os
 import platform
 import sys
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence, Union
 
 import numpy as np
 
 from ..arrays import CannotRun
 from . import report
-from .checks import Evidence
+from .activation import Given
+from .asked import NONE, Asked
+from .checks import PICTURE, Evidence, evidence
 from .findings import Findings
-from .subject import INPUTS, Shape
+from .subject import INPUTS, LABELS, Died, Example, Refused, Shape, Subject
+from .watch import OutOfTime, Watch
+from .words import described
 
 
 def find(text: str) -> Any:
@@ -33,8 +37,8 @@ def find(text: str) -> Any:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for --json
             found = importlib.import_module(module)
     except (Exception, SystemExit) as error:  # whatever the user's module raises
-        raise CannotRun(f'the module {module} cannot be imported: {type(error).__name__}: {error}'
-                        ) from None
+        raise CannotRun(f'the module {module} cannot be imported: {described(error)}; it must be '
+                        'in the current directory or on PYTHONPATH') from None
     for name in path.split('.'):
         close = difflib.get_close_matches(name, dir(found), n=1)
         try:
@@ -62,17 +66,36 @@ def add_without(framework: str, commands: 'argparse._SubParsersAction[argparse.A
     each.set_defaults(run=refuse)
 
 
-def add_input_arguments(parser: argparse.ArgumentParser, label_kinds: Sequence[str]) -> None:
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--pred', type=_shape, metavar='N,C,...',
                         help="the prediction's shape, for example 2,4,9,8")
     parser.add_argument('--label', type=_shape, metavar='N,...',
                         help="the label's shape, for example 2,9,8 or 2,1,9,8")
     parser.add_argument('--input', choices=INPUTS,
                         help='what the prediction holds: probabilities, or raw scores')
-    parser.add_argument('--label-kind', choices=label_kinds,
-                        help='class numbers, one-hot, 0 and 1'
-                             + (', or -1 and 1' if 'signed' in label_kinds else ''))
+    parser.add_argument('--label-kind', choices=LABELS + ('signed',),
+                        help='class numbers, one-hot, 0 and 1, or -1 and 1')
+    parser.add_argument('--pixel-weight', type=_shape, metavar='N,1,...',
+                        help='the shape of a third input, which gets random positive numbers')
+    parser.add_argument('--background', type=_background, metavar='CHANNEL',
+                        help='of class 0 in the prediction: 0, which is assumed, -1 for the last, '
+                        f'or {NONE}')
+    parser.add_argument('--axis', type=int, default=1,
+                        help='of the classes: 1, or -1 for channels last')
+    parser.add_argument('--seconds', type=_seconds, default=120.0,
+                        help='that a check may take; default 120.  It says what it left out')
     parser.add_argument('--seed', type=_seed, default=0, help='of the random input')
+
+
+def asked(arguments: argparse.Namespace) -> Asked:
+    return Asked(*(getattr(arguments, name) for name in Asked._fields))
+
+
+def given(arguments: argparse.Namespace) -> Given:
+    """What --input says the loss is fed."""
+    if arguments.input is None:
+        return Given('raw', 'The --input raw that is assumed')
+    return Given(arguments.input, f'--input {arguments.input}')
 
 
 def _shape(text: str) -> Shape:
@@ -84,6 +107,25 @@ def _shape(text: str) -> Shape:
         raise argparse.ArgumentTypeError(f'a shape is numbers from 1 upwards, for example 2,4,9,8; '
                                          f'got {text!r}')
     return shape
+
+
+def _background(text: str) -> Union[int, str]:
+    try:
+        return text if text == NONE else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'the background is a channel, for example 0 or -1, or '
+                                         f'{NONE}; got {text!r}') from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float('inf'):
+        raise argparse.ArgumentTypeError(f'seconds are a number above 0, for example 300; got '
+                                         f'{text!r}')
+    return seconds
 
 
 def _seed(text: str) -> int:
@@ -115,16 +157,30 @@ def check_output_arguments(arguments: argparse.Namespace) -> None:
             raise CannotRun(f'--{option}: there is no folder for {path}')
 
 
-def wants_evidence(arguments: argparse.Namespace) -> bool:
-    """Evidence is slow; is it asked for?"""
-    return bool(arguments.plot or arguments.html)
+def watch(arguments: argparse.Namespace) -> Watch:
+    """The budget that --seconds gives, which a terminal shows the use of."""
+    return Watch(arguments.seconds, sys.stderr)
 
 
-def emit(arguments: argparse.Namespace, findings: Findings, evidence: Optional[Evidence],
+def picture(arguments: argparse.Namespace, subject: Subject, example: Example,
+            elements: int = PICTURE) -> Optional[Evidence]:
+    """What --plot and --html draw, in the same time once more; None where there is nothing to
+    draw, or it is not asked for."""
+    if not (arguments.plot or arguments.html):
+        return None
+    subject.watch.again()
+    subject.watch.look('the picture')
+    try:
+        return evidence(subject, example, arguments.seed, elements)
+    except (Refused, Died, OutOfTime):  # of which the findings tell
+        return None
+
+
+def emit(arguments: argparse.Namespace, findings: Findings, seen: Optional[Evidence],
          title: str, details: Sequence[str] = ()) -> int:
     """Print and write what the arguments ask for.
 
-    evidence : None where no picture could be made.
+    seen : None where no picture could be made.
 
     Returns
     -------
@@ -138,11 +194,11 @@ def emit(arguments: argparse.Namespace, findings: Findings, evidence: Optional[E
         with report.replacing(arguments.json) as file:
             file.write((report.to_json(findings) + '\n').encode('utf-8'))
     written: List[str] = [arguments.json] if arguments.json not in (None, '-') else []
-    if arguments.plot and evidence is not None:
-        report.plot(arguments.plot, evidence, title)
+    if arguments.plot and seen is not None:
+        report.plot(arguments.plot, seen, title)
         written.append(arguments.plot)
     if arguments.html:
-        report.html(arguments.html, findings, evidence, title, details)
+        report.html(arguments.html, findings, seen, title, details)
         written.append(arguments.html)
     if arguments.json == '-':
         print(report.to_json(findings))
@@ -150,6 +206,7 @@ def emit(arguments: argparse.Namespace, findings: Findings, evidence: Optional[E
         print(report.table(findings, title, sys.stdout.isatty()))
         if written:
             print(f'Written: {", ".join(written)}')
-    if arguments.plot and evidence is None:
-        print(f'{arguments.plot} was not drawn: there is no gradient to show', file=sys.stderr)
+    if arguments.plot and seen is None:
+        print(f'{arguments.plot} was not drawn: there is no gradient to show, or no time to '
+              'measure it', file=sys.stderr)
     return report.exit_status(findings)

@@ -2,11 +2,13 @@
 from typing import Any, Dict, NamedTuple, Tuple
 
 # Verdicts that are no defect; any other is one.
-GOOD = ('correct', 'yes', 'finite', 'works', 'honoured', 'refused', 'separate', 'pooled', 'equal',
-        'not applicable')
+GOOD = ('correct', 'finite', 'works', 'honoured', 'refused', 'separate', 'pooled', 'equal',
+        'fits', 'undecided', 'left out', 'not applicable')
+SILENT = ('undecided', 'left out', 'not applicable')  # that say neither yes nor no
 
-CAFFE_KEYS: Tuple[str, ...] = ('gradient', 'relative_error', 'direction', 'loss_weight',
-                               'force_backward', 'empty', 'batch', 'classes', 'shapes')
+CAFFE_KEYS: Tuple[str, ...] = ('gradient', 'relative_error', 'direction', 'activation',
+                               'loss_weight', 'force_backward', 'empty', 'batch', 'classes',
+                               'shapes')
 GLUON_KEYS = CAFFE_KEYS + ('hybridize', 'weight', 'head_gradient')
 
 

@@ -1,67 +1,15 @@
-"""Is the backward the gradient of the forward, and does it lead downhill?"""
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+"""Is the backward the gradient of the forward, and proportional to what comes from above?"""
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
 from . import numeric
+from .comparison import BARS, Comparison, compare
 from .findings import Finding, Findings
 from .trial import Trial, begin
 
-# How far, relative to its size, a gradient may be from the numeric one, whatever the error bar:
-# losses that compute in float64 may still keep parts of their gradient in float32.
-TOLERANCE = {'float32': 1e-3, 'float64': 1e-5}
-BARS = 4.0  # a gap of so many error bars is a fact
 SHARP = 0.01  # with larger error bars another input is tried
 BLURRED = 0.25  # with larger error bars nothing can be said
-
-
-class Comparison(NamedTuple):
-    """The gradient beside the numeric one, each element weighted by its room.
-
-    error : relative norm of the difference, with its error ``bar``.
-    times : how many times too large the gradient is along itself; NaN where it is 0.
-    cosine : of the angle between the two.
-    wrong : the difference exceeds tolerance and error bar.
-    step, noise : what they were measured with.
-    """
-
-    error: float
-    bar: float
-    times: float
-    cosine: float
-    wrong: bool
-    step: float
-    noise: float
-
-
-def compare(trial: Trial, lines: int = 16) -> Comparison:
-    """The numeric gradient, seen through a few lines.
-
-    One line follows the gradient a itself and gives its scale s, numeric = s a + rest, to high
-    accuracy.  The random ones give the size of the rest: ||rest||^2 = E (rest . line)^2.
-    """
-    if not np.isfinite(trial.gradient).all():
-        return Comparison(np.inf, 0.0, np.nan, np.nan, True, 0.0, 0.0)
-    a, random = trial.gradient_near, trial.lines(lines)
-    noise = trial.near.noise(random[:5])
-    size = float(np.linalg.norm(a))
-    scale, scale_bar = 0.0, 0.0
-    if size:
-        peak = np.abs(a).max()
-        itself = trial.near.derivatives((a / peak)[None], noise)
-        scale, scale_bar = itself.value[0] * peak / size ** 2, itself.bar * peak / size ** 2
-    across = trial.near.derivatives(random, noise)
-    rest = numeric.rms(across.value - scale * numeric.along(a, random))
-    numeric_size = np.hypot(scale * size, rest)
-    largest = max(size, numeric_size) or 1.0
-    off, off_bar = abs(1 - scale) * size, scale_bar * size
-    tolerance = TOLERANCE[trial.subject.dtype] * largest
-    wrong = (off > max(tolerance, BARS * off_bar) or rest > max(tolerance, BARS * across.bar))
-    return Comparison(float(np.hypot(off, rest) / largest),
-                      float(np.hypot(off_bar, across.bar) / largest),
-                      1 / scale if size and scale else float('nan'),
-                      float(scale * size / numeric_size) if size and numeric_size else 0.0,
-                      bool(wrong), across.step, noise)
 
 
 def gradient(trial: Trial) -> Findings:
@@ -81,12 +29,15 @@ def _judge(trial: Trial) -> Tuple[Finding, Optional[Comparison]]:
     if unwritten == trial.pred.size and not trial.gradient.any():
         return Finding('none', {'unwritten': 1.0},
                        'The backward writes no gradient: nothing would be trained.'), None
-    if trial.near.piecewise_constant(trial.lines(3, seed=1)):
+    origin = trial
+    trial, found = _sharpest(trial)
+    smooth = found.bar < SHARP and found.slope > BARS * found.bar
+    lines = trial.subject.watch.most((1, 3), lambda number: 30 * number)
+    if not smooth and origin.near.piecewise_constant(origin.lines(lines, seed=1)):
         return Finding('zero-forward', {'slope': 0.0},
                        'The loss does not follow small changes of the prediction: it stands still, '
                        'then jumps, as with an argmax or a threshold. It has no gradient, and what '
                        'the backward gives belongs to another function.'), None
-    trial, found = _sharpest(trial)
     if found.bar > BLURRED and not found.wrong:
         return Finding('error', {'error_bar': found.bar, 'noise': found.noise},
                        f'The loss is too noisy to be judged: its rounding errors of '
@@ -104,7 +55,7 @@ def _sharpest(trial: Trial) -> Tuple[Trial, Comparison]:
     """The comparison at this input or, where kinks nearby blur it, at the clearest of three."""
     best = trial, compare(trial)
     for seed in (1000 + trial.seed, 2000 + trial.seed):
-        if best[1].wrong or best[1].bar < SHARP:
+        if best[1].wrong or best[1].bar < SHARP or not trial.subject.watch.affords(200):
             break
         other = begin(trial.subject, trial.example, seed)
         found = compare(other)
@@ -133,13 +84,15 @@ def _stale(trial: Trial, elements: int, measured: Dict[str, Any]) -> Finding:
 
 
 def _measured(trial: Trial, found: Comparison) -> Dict[str, Any]:
-    """The numbers behind the verdict; the worst element is looked for where something is wrong."""
+    """The numbers behind the verdict.  Where something is wrong the worst element is looked for,
+    if there is time; else the largest is shown."""
     def derivative(lines: np.ndarray) -> np.ndarray:
         return trial.near.central(lines, found.step).derivative
 
     gradient = trial.gradient_near
+    bisects = found.wrong and trial.subject.watch.affords(12 * gradient.size.bit_length())
     worst = (numeric.worst_element(gradient, derivative, np.random.RandomState([trial.seed, 2]))
-             if found.wrong else numeric.largest_element(gradient))
+             if bisects else numeric.largest_element(gradient))
     at_worst = trial.near.derivatives(numeric.unit(gradient.shape, worst), found.noise).value[0]
     return {'relative_error': found.error, 'error_bar': found.bar, 'cosine': found.cosine,
             'times_too_large': found.times, 'worst': list(worst),
@@ -166,64 +119,7 @@ def _wrong(trial: Trial, found: Comparison, measured: Dict[str, Any]) -> str:
             f'{measured["numeric"]:.4g}.')
 
 
-def direction(trial: Trial, constant: bool) -> Finding:
-    """Does a step along minus the gradient lower the loss, and does a better prediction?
-
-    constant : the forward is piecewise constant: small steps say nothing of it.
-    """
-    rise = _rise_towards_label(trial)
-    value: Dict[str, Any] = {'towards_label': rise}
-    if min(rise) > 0:
-        return Finding('rises', value,
-                       f'The loss rises (by {min(rise):.3g}) as the prediction moves towards the '
-                       'label: this is a score, to be made large, and training would make it '
-                       'small. Return 1 - score, or minus the score.')
-    if not trial.usable:
-        return Finding('not applicable', value, 'There is no gradient to take a step along.')
-    change = _change_downhill(trial, constant)
-    if constant and not change:
-        return Finding('not applicable', value, 'The loss does not follow the prediction.')
-    value['downhill'] = change
-    if not change < 0:
-        return Finding('uphill', value,
-                       'A step along minus the gradient does not lower the loss, '
-                       + (f'it raises it by {change:.2g}' if change else 'it changes nothing')
-                       + ': training with it would go the wrong way.')
-    return Finding('correct', value, 'A step along minus the gradient lowers the loss, and so does '
-                                     'a prediction nearer to the label.')
-
-
-def _rise_towards_label(trial: Trial) -> List[float]:
-    """How the loss changes on the way to a perfect prediction.
-
-    Raw numbers may mean logits or the values themselves; each reading has its own perfection.
-    """
-    goals = [trial.example.towards(trial.label)]
-    if trial.example.input == 'raw':
-        goals += [trial.example.towards(trial.label, 2.0), trial.example.truth(trial.label)]
-    start = trial.loss(trial.pred)
-    return [trial.loss(goal) - start for goal in goals]
-
-
-def _change_downhill(trial: Trial, constant: bool) -> float:
-    """The change of the loss over the shortest step that changes it beyond rounding; of a
-    piecewise constant one over long steps together."""
-    move = -trial.room * trial.gradient * trial.room
-    move /= np.abs(move).max() / (trial.room.max() or 1.0)
-    move = np.clip(move, -trial.room, trial.room)
-    start = trial.loss(trial.pred)
-    change = 0.0
-    if constant:
-        return sum(trial.loss(trial.pred + t * move) - start for t in (0.25, 0.5, 1.0))
-    enough = 64 * numeric.quantum(start, trial.subject.dtype)
-    for t in 4.0 ** np.arange(-10, 1):
-        change = trial.loss(trial.pred + t * move) - start
-        if abs(change) > enough:
-            break
-    return change
-
-
-def upstream(trial: Trial) -> Finding:
+def upstream(trial: Trial, findings: Findings) -> Finding:
     """The finding 'loss_weight': the gradient must be proportional to what comes from above."""
     if not trial.usable:
         return Finding('not applicable', None, 'There is no gradient that could be scaled.')

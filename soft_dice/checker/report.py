@@ -16,7 +16,7 @@ import numpy as np
 
 from ..arrays import CannotRun
 from .checks import Evidence
-from .findings import Finding, Findings
+from .findings import SILENT, Finding, Findings
 
 PANELS = 6  # classes that are drawn
 BOLD, RED, GREEN, GREY, PLAIN = '\033[1m', '\033[31m', '\033[32m', '\033[90m', '\033[0m'
@@ -39,9 +39,10 @@ def table(findings: Findings, title: str, colour: bool = False, width: int = 100
 
 def summary(findings: Findings) -> str:
     defects = [name for name, finding in findings.items() if not finding.good]
-    if not defects:
-        return 'No defect found.'
-    return (f'{len(defects)} of {len(findings)} findings are defects: ' + ', '.join(defects) + '.')
+    left_out = [name for name, finding in findings.items() if finding.verdict == 'left out']
+    said = (f'{len(defects)} of {len(findings)} findings are defects: ' + ', '.join(defects) + '.'
+            if defects else 'No defect found.')
+    return said + (f' Left out for want of time: {", ".join(left_out)}.' if left_out else '')
 
 
 def assert_good(findings: Findings, name: str, allow: Iterable[str]) -> None:
@@ -61,7 +62,7 @@ def assert_good(findings: Findings, name: str, allow: Iterable[str]) -> None:
 
 
 def _mark(finding: Finding) -> Tuple[str, str]:
-    if finding.verdict == 'not applicable':
+    if finding.verdict in SILENT:
         return '    -', GREY
     return ('   ok', GREEN) if finding.good else ('WRONG', RED)
 
@@ -227,7 +228,7 @@ def html(path: str, findings: Findings, evidence: Optional[Evidence], title: str
 
 
 def _row(name: str, finding: Finding) -> str:
-    kind = 'none' if finding.verdict == 'not applicable' else 'good' if finding.good else 'bad'
+    kind = 'none' if finding.verdict in SILENT else 'good' if finding.good else 'bad'
     numbers = '' if finding.value is None else (
         '<details><summary>numbers</summary><code>'
         f'{markup.escape(json.dumps(_plain(finding.value)))}</code></details>')

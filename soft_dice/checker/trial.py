@@ -8,6 +8,9 @@ from .numeric import Point
 from .subject import Evaluation, Example, Shape, Subject
 
 
+NEGLIGIBLE = 1e-6  # a gradient or effect smaller than this, relative to its neighbours, is none
+
+
 class CannotResize(ValueError):
     """The label's shape does not say how it would follow the prediction's."""
 
@@ -44,6 +47,11 @@ class Trial:
         """Is there a gradient to judge: finite and somewhere other than zero?"""
         return bool(np.isfinite(self.gradient).all() and self.gradient.any())
 
+    @property
+    def size(self) -> float:
+        """Of the loss."""
+        return abs(float(np.sum(self.answer.value)))
+
     def loss(self, pred: np.ndarray) -> float:
         return self.subject.total(pred, self.label)
 
@@ -54,8 +62,10 @@ class Trial:
 
 
 def begin(subject: Subject, example: Example, seed: int,
-          arrays: Optional[Tuple[np.ndarray, np.ndarray]] = None) -> Trial:
+          arrays: Optional[Tuple[np.ndarray, np.ndarray]] = None, size: float = 0.0) -> Trial:
     """A trial at random arrays, or at these.
+
+    size : of an ordinary loss, the rounding errors of which a smaller one may have, too.
 
     Raises
     ------
@@ -64,7 +74,7 @@ def begin(subject: Subject, example: Example, seed: int,
     pred, label = inputs(subject, example, seed, arrays)
     room = np.ones_like(pred) if example.input == 'raw' else \
         np.minimum(np.minimum(pred, 1 - pred), 0.1)
-    near = Point(lambda move: subject.total(pred + room * move, label), subject.dtype)
+    near = Point(lambda move: subject.total(pred + room * move, label), subject.dtype, size)
     return Trial(subject, example, seed, pred, label, room, subject.evaluate(pred, label), near)
 
 
@@ -87,19 +97,3 @@ def resized(example: Example, samples: int, space: Shape) -> Example:
                            f'shape {example.pred}')
     return example.replace(pred=(samples,) + example.pred[1:2] + space,
                            label=(samples,) + example.label[1:head] + space)
-
-
-def label_of(example: Example, index: np.ndarray) -> np.ndarray:
-    """The label, in the example's shape and kind, whose pixels are of these classes.
-
-    index : (N,) + space.
-    """
-    if example.label == example.pred and example.classes > 1:
-        return example.one_hot(index)
-    return index.reshape(example.label).astype(np.float64)
-
-
-def label_classes(example: Example) -> int:
-    """How many classes the label can name."""
-    binary = example.label_kind == 'binary' and example.label != example.pred
-    return 2 if binary or example.classes == 1 else example.classes
