@@ -237,7 +237,7 @@ class NetReader:
 
     def find(self, text: str) -> None:
         """Raises CannotRun where this is a Python layer that cannot be found."""
-        layer = prototxt.parse(text, caffe_pb2.LayerParameter())
+        layer = caffe_proto.parse(text, caffe_pb2.LayerParameter())
         try:
             _python_class(layer)
         except CannotRun as error:
@@ -245,7 +245,7 @@ class NetReader:
 
     def shapes(self, text: str) -> Dict[str, Shape]:
         """Raises CannotRun for a Python layer that cannot be found."""
-        for layer in prototxt.parse(text, caffe_pb2.NetParameter()).layer:
+        for layer in caffe_proto.parse(text, caffe_pb2.NetParameter()).layer:
             if prototxt.in_training(layer):
                 self.find(str(layer))
         self._net = load(text)

@@ -40,8 +40,8 @@ def _alike(one: Evaluation, other: Evaluation, dtype: str) -> bool:
     """NaN is like NaN: that is for other findings."""
     if one.value.shape != other.value.shape or one.gradient.shape != other.gradient.shape:
         return False
-    finite = np.isfinite(one.value) & np.isfinite(other.value)
-    rounding = 64 * quantum(float(np.abs(one.value[finite]).max(initial=0)), dtype)
-    apart = np.abs(one.value - other.value)[finite].max(initial=0)
-    return bool(apart <= rounding and relative_error(
-        np.nan_to_num(one.gradient), np.nan_to_num(other.gradient)) <= SAME[dtype])
+    values = [np.nan_to_num(each.value) for each in (one, other)]
+    gradients = [np.nan_to_num(each.gradient) for each in (one, other)]
+    rounding = 64 * quantum(float(np.max(np.abs(values))), dtype)
+    return bool(np.max(np.abs(values[0] - values[1])) <= rounding
+                and relative_error(*gradients) <= SAME[dtype])
