@@ -3035,15 +3035,17 @@ class Point(object):
 
     function : of a move away from the point, an array, to a number.
     dtype : 'float32' or 'float64', what the function computes in.
+    size : of the numbers that the function's value comes from, where it may be smaller itself.
     evaluations : how often it was called so far.
 
     ``lines`` are moves, (K,) + the shape of one.
     """
 
-    def __init__(self, function, dtype='float64'):
-        self.dtype = dtype
+    def __init__(self, function, dtype='float64', size=0.0):
+        (self.dtype, self.size) = (dtype, size)
         self.evaluations = 0
         self._function = function
+        self._noise = None
 
     def at(self, move):
         self.evaluations += 1
@@ -3063,16 +3065,20 @@ class Point(object):
         return _extrapolated(self.central(lines, 2 * step), self.central(lines, step))
 
     def noise(self, lines):
-        """Standard deviation of the rounding errors in the function's value.
+        """Standard deviation of the rounding errors in the function's value, measured once.
 
         Third differences of 8 values a hair apart hold no trend any more, only noise, whose
         variance they multiply by 20; a kink among the values spoils one line and not the median
         (Moré and Wild: Estimating computational noise, SIAM J. Sci. Comput. 2011).
         """
+        if self._noise is not None:
+            return self._noise
         hair = 2.0 ** (-12) if self.dtype == 'float32' else 2.0 ** (-24)
         values = list((self._values((t * hair * line for t in range(8))) for line in lines))
         found = list((rms(np.diff(each, 3)) / np.sqrt(20) for each in values))
-        return max(float(np.median(found)), 0.3 * quantum(values[0][0], self.dtype))
+        size = max(abs(values[0][0]), self.size)
+        self._noise = max(float(np.median(found)), 0.3 * quantum(size, self.dtype))
+        return self._noise
 
     def derivatives(self, lines, noise):
         """The derivative along each line, with an error bar.
