@@ -306,7 +306,7 @@ def test_the_default_context_stays(monkeypatch):
 # --- forks ----------------------------------------------------------------------------------------
 
 FORK = '''
-import multiprocessing, os, sys
+import multiprocessing, os, sys, time
 import mxnet as mx
 from gluon_dice import DeepSupervision, SoftDiceLoss, compat, threads
 threads.RELEASE, compat.has_operators = (1, 4), lambda: False
@@ -340,6 +340,7 @@ def child():
             print(error)
 
 process = multiprocessing.get_context('fork').Process(target=child)
+time.sleep(1)  # for the threads of an MXNet since 1.5, of which gluon_dice/threads.py tells
 process.start()
 process.join()
 sys.exit(process.exitcode)
