@@ -13,6 +13,7 @@ from cases import CASES, Arrays
 from cases_ce import CE_CASES
 from mxnet import autograd
 from on_gluon import MODES, Net, differentiate, in_mode, ndarray
+from processes import HANG
 from releases import STATIC, loaded
 from tolerances import TOLERANCE
 
@@ -306,7 +307,7 @@ def test_the_default_context_stays(monkeypatch):
 # --- forks ----------------------------------------------------------------------------------------
 
 FORK = '''
-import multiprocessing, os, sys
+import multiprocessing, os, sys, time
 import mxnet as mx
 from gluon_dice import DeepSupervision, SoftDiceLoss, compat, threads
 threads.RELEASE, compat.has_operators = (1, 4), lambda: False
@@ -340,6 +341,7 @@ def child():
             print(error)
 
 process = multiprocessing.get_context('fork').Process(target=child)
+time.sleep(1)  # for the threads of an MXNet since 1.5, of which gluon_dice/threads.py tells
 process.start()
 process.join()
 sys.exit(process.exitcode)
@@ -348,7 +350,7 @@ sys.exit(process.exitcode)
 
 def test_a_forked_process_is_refused_before_1_5():
     done = subprocess.run([sys.executable, '-c', FORK], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT)
+                          stderr=subprocess.STDOUT, timeout=HANG)
     said = done.stdout.decode()
     assert done.returncode == 0 and said.count(f'{mx.__version__} runs no Custom') == 4, said
 
@@ -380,5 +382,6 @@ def test_a_fork_does_not_wait_for_ever():
     """As where a DataLoader forks its workers while the last step of an epoch is computed, on a
     machine without a compiler; version_matrix shows it on releases that need a Custom operator."""
     done = subprocess.run([sys.executable, '-c', PENDING], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, env=dict(os.environ, SOFT_DICE_NATIVE=''))
+                          stderr=subprocess.STDOUT, timeout=HANG,
+                          env=dict(os.environ, SOFT_DICE_NATIVE=''))
     assert done.returncode == 0, done.stdout.decode()
