@@ -213,7 +213,8 @@ def test_a_clean_checkout_is_built_from_a_bundle_without_a_network(tmp_path, can
     copy_checkout(checkout)
 
     def make(*arguments):
-        return without_network(cannot_show, 'make', '--no-print-directory', *arguments, cwd=checkout)
+        return without_network(cannot_show, 'make', '--no-print-directory', *arguments,
+                               cwd=checkout)
 
     forged = forge(file, tmp_path / 'forged.tar')
     refused = make('env', f'BUNDLE={forged}')
