@@ -11,7 +11,7 @@ from .subject import Example
 
 SURE = 12.0  # logits of a prediction that leaves nothing over for other classes
 MOST = 8  # classes that are looked at one by one
-LINES = 4  # along which a class's gradient is compared; more where they find something
+LINES = 2  # along which a class's gradient is compared; more where they find something
 
 Numbers = Dict[str, Dict[str, float]]  # class: its pixels: a number
 
@@ -221,7 +221,7 @@ def _exponent(effects: Dict[int, Dict[str, float]]) -> float:
 # In the gradient ----------------------------------------------------------------------------------
 
 def _affords_gradients(trial: Trial, example: Example) -> bool:
-    return trial.subject.watch.affords(3 * (24 + 40 * len(_foreground(example, MOST))))
+    return trial.subject.watch.affords(3 * (24 + 30 * len(_foreground(example, MOST))))
 
 
 def _gradients(trial: Trial, example: Example) -> Tuple[Numbers, Optional[Finding]]:
