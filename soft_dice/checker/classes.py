@@ -38,9 +38,13 @@ def classes(trial: Trial, findings: Findings) -> Finding:
     if dropped:
         return Finding('class dropped', value, dropped)
     note = ''
-    if not _affords_gradients(trial, example):
+    if findings['gradient'].verdict != 'correct':  # it is wrong here too, and yet must be there
+        untrained = _untrained(trial, example)
+        if untrained:
+            return Finding('class dropped', value, untrained)
+    elif not _affords_gradients(trial, example):
         note = ' There was no time to compare the gradient class by class.'
-    elif findings['gradient'].verdict == 'correct':  # a wrong one is wrong here too
+    else:
         value['gradient_error_by_pixels'], wrong = _gradients(trial, example)
         if wrong is not None:
             return wrong._replace(value=value)
@@ -111,14 +115,34 @@ def _effects(trial: Trial, example: Example, c: int) -> Dict[str, float]:
     sizes = sorted({1, 9, min(32, number // 4), number // 4})
     if c not in _foreground(example, MOST):
         sizes = sizes[-1:]
+    make = _overlapping if example.multilabel else _exclusive
     effects = {}
     for size in sizes:
-        truth, right, wrong = _maps(number, example.classes, c, size)
-        label = _label(example, truth)
-        low, high = (trial.subject.total(example.towards(_label(example, each), SURE), label)
+        label, right, wrong = make(example, c, size)
+        low, high = (trial.subject.total(example.towards(each, SURE), label)
                      for each in (right, wrong))
         effects[str(size)] = abs(high - low)
     return effects
+
+
+def _overlapping(example: Example, c: int, size: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As ``_exclusive``, where a pixel may be of several classes: here of most."""
+    truth = np.ones(example.pred)
+    flat, channel = truth.reshape(example.pred[:2] + (-1,)), example.order[c]
+    flat[:, :, -(flat.shape[2] // 8):] = 0
+    flat[:, channel] = np.arange(flat.shape[2]) < size
+    right = truth.copy()
+    right.reshape(flat.shape)[:, :, -4:] = 1  # some are wrong in both predictions
+    wrong = right.copy()
+    wrong.reshape(flat.shape)[:, channel, :size] = 0
+    return truth, right, wrong
+
+
+def _exclusive(example: Example, c: int, size: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A label with so many pixels of class c, one that has them right, and one that has not."""
+    truth, right, wrong = (_label(example, each) for each in _maps(
+        int(np.prod(example.pred[2:])), example.classes, c, size))
+    return truth, right, wrong
 
 
 def _maps(number: int, classes: int, c: int, size: int
@@ -154,7 +178,7 @@ def _own_costs(trial: Trial, example: Example) -> Dict[int, float]:
     A_c + B_c comes from the six mistakes among c and two more classes.
     """
     labels = example.classes
-    if labels < 3:
+    if labels < 3 or example.multilabel:  # where no mistake is one in two classes
         return {}
     truth = np.sort(np.resize(np.arange(labels), int(np.prod(example.pred[2:]))))
     label = _label(example, truth)
@@ -219,6 +243,24 @@ def _exponent(effects: Dict[int, Dict[str, float]]) -> float:
 
 
 # In the gradient ----------------------------------------------------------------------------------
+
+def _untrained(trial: Trial, example: Example) -> str:
+    """A sentence on a class to whose own pixels the backward gives nothing where they are few."""
+    chosen = _foreground(example, MOST)
+    share = int(np.prod(example.pred[2:])) // (len(chosen) + 1)
+    norms: Dict[int, Dict[int, float]] = {c: {} for c in chosen}
+    for size in sorted({1, min(9, share), share}):
+        pred, label = _rare(trial, example, chosen, size)
+        own = example.truth(label) * trial.subject.evaluate(pred, label).gradient
+        for c in chosen:
+            norms[c][size] = float(np.linalg.norm(own[:, example.order[c]]))
+    for c, each in norms.items():
+        small = [size for size, norm in each.items() if norm == 0]
+        if small and each[share] > 0:
+            return (f'Class {c} gets no gradient when it has {_pixels(small[-1])}, though it gets '
+                    'one when it has more: it is then not learnt.')
+    return ''
+
 
 def _affords_gradients(trial: Trial, example: Example) -> bool:
     return trial.subject.watch.affords(3 * (24 + 30 * len(_foreground(example, MOST))))
