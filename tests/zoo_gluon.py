@@ -535,8 +535,8 @@ class WeightedOp(DiceOp):
     def weighted(self, in_data):
         p, g, w = in_data
         if self.defect == 'weights of the first':
-            w = mx.nd.broadcast_like(w[:1], w, lhs_axes=(0,), rhs_axes=(0,))
-        return p, g, mx.nd.broadcast_like(w, p)
+            w = mx.nd.broadcast_to(w[:1], shape=w.shape)
+        return p, g, mx.nd.broadcast_to(w, shape=p.shape)
 
 
 @mx.operator.register('zoo_weighted_dice')

@@ -288,6 +288,25 @@ class BackgroundUnlabelled(Dice):
         return gradient / pred.dtype.type(pred.shape[1] - 1)
 
 
+class Nested(Dice):
+    """Of sigmoids; the channels after the first count where the label has the first alone."""
+
+    def target(self, pred, label):
+        g = same(pred, label)
+        inside = np.concatenate([np.ones_like(g[:, :1]), np.repeat(g[:, :1], g.shape[1] - 1, 1)], 1)
+        return g, inside
+
+    def sums(self, pred, label):
+        (g, inside), eps = self.target(pred, label), pred.dtype.type(self.eps)
+        p = pred * inside
+        return g * inside, 2 * pixels(p * g) + eps, pixels(p * p) + pixels(g * inside) + eps
+
+    def each_backward(self, pred, label):
+        (g, inside), (_, top, bottom) = self.target(pred, label), self.sums(pred, label)
+        gradient = g / spread(bottom, pred) - pred * spread(top / bottom ** 2, pred)
+        return -2 * inside * gradient / pred.dtype.type(pred.shape[1])
+
+
 class WorstClassDice(Dice):
     """The mean over classes and, with it, the largest of their losses: a max over sums."""
 
@@ -323,6 +342,7 @@ RIGHT = {
     'hinge': Hinge(),
     'relu inside': ReluDice(),
     'max inside': WorstClassDice(),
+    'nested': Nested(example=ONEHOT.replace(input='sigmoid', label_kind='binary')),
     'foreground first': ForegroundFirst(example=SAID),
     'foreground first of two': ForegroundFirst(example=SAID_OF_TWO),
     'first channel alone': FirstChannelOnly(example=SAID_OF_TWO),
@@ -398,6 +418,14 @@ class ArgmaxForward(Animal):
     def forward(self, pred, label):
         index = pred.argmax(axis=1).astype(np.float64)
         return super().forward(one_hot(pred, index), label)
+
+
+class ArgmaxAndSmallUntrained(ArgmaxForward):
+    """V-Net's descendants, which skip classes of 10 pixels or fewer."""
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        out *= spread(pixels(one_hot(pred, label)) > 10, pred)
 
 
 class StaleBuffer(Animal):
@@ -959,6 +987,9 @@ BROKEN = {
                                       {'classes': 'class dropped', 'empty': 'wrong'}),
     'small term untrained': (lambda dtype: SmallTermUntrained(CrossEntropy(), dtype),
                              {'classes': 'class dropped'}),
+    'argmax, and small classes untrained': (
+        lambda dtype: ArgmaxAndSmallUntrained(Dice(), dtype),
+        {'gradient': 'zero-forward', 'classes': 'class dropped'}),
     'one pixel untrained': (lambda dtype: OnePixelUntrained(Dice(exponent=2), dtype),
                             {'classes': 'class dropped'}),
     'rare pixels doubled': (lambda dtype: RarePixelsDoubled(Dice(), dtype), {'classes': 'wrong'}),

@@ -117,20 +117,22 @@ class _Pair:
         value['dependence'] = dependence
         if dependence <= SAME:
             return _pooled(value) if value['interaction'] > SAME else _separate(value)
+        if not measurable:
+            return _pooled(value) if value['interaction'] > SAME else _undecided(
+                value, 'the loss has no derivative that could tell whether its own does too.')
         line = np.zeros((1,) + before.pred.shape)
         line[0, 0] = change / np.abs(change).max()
         claimed = float(np.sum(line[0, 0] * change))
         measured, bar = _difference(before, after, line)
         value.update(change_claimed=claimed, change_measured=measured)
-        if measurable and abs(measured) > max(0.1 * claimed, bar):
+        if abs(measured) > max(0.1 * claimed, bar):
             return _pooled(value)
-        if measurable and abs(measured) + bar < 0.1 * claimed:
+        if abs(measured) + bar < 0.1 * claimed:
             return Finding('wrong sample', value, "A sample's gradient changes with another sample "
                            'of the batch, though what the loss does with this sample does not '
                            'change: samples are mixed up.')
-        return Finding('undecided', value, "A sample's gradient changes with another sample of the "
-                       'batch; rounding errors of the loss hide whether its own derivative does '
-                       'too.')
+        return _undecided(value, 'rounding errors of the loss hide whether its own derivative does '
+                                 'too.')
 
     def interaction(self) -> float:
         """0 where the loss is a sum over samples; relative to how much each changes it."""
@@ -159,6 +161,11 @@ def _pooled(value: Dict[str, Any]) -> Finding:
     return Finding('pooled', value, 'The loss is taken over the whole batch at once: a '
                                     "sample's share depends on the others. That is legitimate, "
                                     'if it was meant.')
+
+
+def _undecided(value: Dict[str, Any], why: str) -> Finding:
+    return Finding('undecided', value, "A sample's gradient changes with another sample of the "
+                                       f'batch; {why}')
 
 
 def _mostly_background(classes: int) -> List[float]:

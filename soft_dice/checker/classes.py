@@ -4,16 +4,13 @@ from typing import Any, Dict, List, Optional, Set, Tuple
 import numpy as np
 
 from . import numeric
-from .comparison import Comparison, compare
 from .findings import Finding, Findings
-from .trial import NEGLIGIBLE, Trial, begin, inputs, resized
+from .rare import of_pixels, pixels, rare_gradients
 from .subject import Example
+from .trial import NEGLIGIBLE, Trial, begin, resized
 
 SURE = 12.0  # logits of a prediction that leaves nothing over for other classes
 MOST = 8  # classes that are looked at one by one
-LINES = 4  # along which a class's gradient is compared; more where they find something
-
-Numbers = Dict[str, Dict[str, float]]  # class: its pixels: a number
 
 
 def classes(trial: Trial, findings: Findings) -> Finding:
@@ -37,19 +34,18 @@ def classes(trial: Trial, findings: Findings) -> Finding:
     dropped = _never_counts(trial, effects, own) or _dropped_when_small(trial, effects)
     if dropped:
         return Finding('class dropped', value, dropped)
-    note = ''
-    if not _affords_gradients(trial, example):
-        note = ' There was no time to compare the gradient class by class.'
-    elif findings['gradient'].verdict == 'correct':  # a wrong one is wrong here too
-        value['gradient_error_by_pixels'], wrong = _gradients(trial, example)
-        if wrong is not None:
-            return wrong._replace(value=value)
+    rare = rare_gradients(trial, example, _foreground(example, MOST), findings)
+    value.update(rare.value or {})
+    if not rare.good:
+        return rare._replace(value=value)
     value['exponent'] = _exponent(effects)
     if value['exponent'] < 0.5:
-        return Finding('separate', value, 'Every class gets a gradient and counts as a class: a '
-                                          f'small one as much as a large one.{note}')
-    return Finding('pooled', value, 'Every class gets a gradient; classes are pooled: each counts '
-                                    f'by its number of pixels, so that large ones rule.{note}')
+        verdict, how = 'separate', ('Every class gets a gradient and counts as a class: a small '
+                                    'one as much as a large one.')
+    else:
+        verdict, how = 'pooled', ('Every class gets a gradient; classes are pooled: each counts by '
+                                  'its number of pixels, so that large ones rule.')
+    return Finding(verdict, value, f'{how} {rare.message}'.rstrip())
 
 
 def _silent_classes(trial: Trial, again: int = 3) -> List[int]:
@@ -102,8 +98,6 @@ def _rounding(trial: Trial) -> float:
     return 4 * numeric.quantum(float(np.sum(trial.answer.value)), trial.subject.dtype)
 
 
-# In the loss --------------------------------------------------------------------------------------
-
 def _effects(trial: Trial, example: Example, c: int) -> Dict[str, float]:
     """What it costs to predict class c wrong, where it has 1, 9 and more pixels; of many classes
     most are looked at with many pixels alone."""
@@ -111,14 +105,34 @@ def _effects(trial: Trial, example: Example, c: int) -> Dict[str, float]:
     sizes = sorted({1, 9, min(32, number // 4), number // 4})
     if c not in _foreground(example, MOST):
         sizes = sizes[-1:]
+    make = _overlapping if example.multilabel else _exclusive
     effects = {}
     for size in sizes:
-        truth, right, wrong = _maps(number, example.classes, c, size)
-        label = _label(example, truth)
-        low, high = (trial.subject.total(example.towards(_label(example, each), SURE), label)
+        label, right, wrong = make(example, c, size)
+        low, high = (trial.subject.total(example.towards(each, SURE), label)
                      for each in (right, wrong))
         effects[str(size)] = abs(high - low)
     return effects
+
+
+def _overlapping(example: Example, c: int, size: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As ``_exclusive``, where a pixel may be of several classes: here of most."""
+    truth = np.ones(example.pred)
+    flat, channel = truth.reshape(example.pred[:2] + (-1,)), example.order[c]
+    flat[:, :, -(flat.shape[2] // 8):] = 0
+    flat[:, channel] = np.arange(flat.shape[2]) < size
+    right = truth.copy()
+    right.reshape(flat.shape)[:, :, -4:] = 1  # some are wrong in both predictions
+    wrong = right.copy()
+    wrong.reshape(flat.shape)[:, channel, :size] = 0
+    return truth, right, wrong
+
+
+def _exclusive(example: Example, c: int, size: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A label with so many pixels of class c, one that has them right, and one that has not."""
+    truth, right, wrong = (of_pixels(example, each) for each in _maps(
+        int(np.prod(example.pred[2:])), example.classes, c, size))
+    return truth, right, wrong
 
 
 def _maps(number: int, classes: int, c: int, size: int
@@ -141,12 +155,6 @@ def _maps(number: int, classes: int, c: int, size: int
     return truth, right, wrong
 
 
-def _label(example: Example, index: np.ndarray) -> np.ndarray:
-    """The same pixels in every sample."""
-    return example.label_of(np.broadcast_to(index.reshape(example.pred[2:]),
-                                            example.pred[:1] + example.pred[2:]))
-
-
 def _own_costs(trial: Trial, example: Example) -> Dict[int, float]:
     """What mistakes cost in each class's own part of the loss: missed, and found where it is not.
 
@@ -154,10 +162,10 @@ def _own_costs(trial: Trial, example: Example) -> Dict[int, float]:
     A_c + B_c comes from the six mistakes among c and two more classes.
     """
     labels = example.classes
-    if labels < 3:
+    if labels < 3 or example.multilabel:  # where no mistake is one in two classes
         return {}
     truth = np.sort(np.resize(np.arange(labels), int(np.prod(example.pred[2:]))))
-    label = _label(example, truth)
+    label = of_pixels(example, truth)
     mistakes = len(truth) // labels // 2
     perfect = trial.subject.total(example.towards(label, SURE), label)
     costs: Dict[Tuple[int, int], float] = {}
@@ -168,7 +176,7 @@ def _own_costs(trial: Trial, example: Example) -> Dict[int, float]:
                 mistaken = truth.copy()
                 mistaken[np.flatnonzero(truth == true)[:mistakes]] = taken_for
                 costs[true, taken_for] = trial.subject.total(
-                    example.towards(_label(example, mistaken), SURE), label) - perfect
+                    example.towards(of_pixels(example, mistaken), SURE), label) - perfect
         return costs[i, j] + costs[j, i]
 
     others = {c: 2 if c == 1 else 1 for c in range(1, labels)}
@@ -199,13 +207,9 @@ def _dropped_when_small(trial: Trial, effects: Dict[int, Dict[str, float]]) -> s
         dropped = [small for small, large, low, high in zip(sizes, sizes[1:], costs, costs[1:])
                    if high > (abs(low) + rounding) * (large / small) ** 1.75]
         if dropped:
-            return (f'Class {c} does not count when it has {_pixels(dropped[-1])}: right or wrong '
+            return (f'Class {c} does not count when it has {pixels(dropped[-1])}: right or wrong '
                     'there makes no difference to the loss.')
     return ''
-
-
-def _pixels(number: int) -> str:
-    return f'{number} pixel{"s" * (number > 1)}'
 
 
 def _exponent(effects: Dict[int, Dict[str, float]]) -> float:
@@ -216,59 +220,3 @@ def _exponent(effects: Dict[int, Dict[str, float]]) -> float:
         if len(sizes) > 1 and costs[-1] > 0 and costs[1] > 0:
             laws.append(np.log(costs[-1] / costs[1]) / np.log(int(sizes[-1]) / int(sizes[1])))
     return float(np.median(laws)) if laws else float('nan')
-
-
-# In the gradient ----------------------------------------------------------------------------------
-
-def _affords_gradients(trial: Trial, example: Example) -> bool:
-    return trial.subject.watch.affords(3 * (24 + 40 * len(_foreground(example, MOST))))
-
-
-def _gradients(trial: Trial, example: Example) -> Tuple[Numbers, Optional[Finding]]:
-    """How far each class's gradient, that of its channel, is from the numeric one where classes
-    have 1, 9 and more pixels; and a finding, where that is too far."""
-    chosen = _foreground(example, MOST)
-    share = int(np.prod(example.pred[2:])) // (len(chosen) + 1)
-    errors: Numbers = {str(c): {} for c in chosen}
-    wrong: Optional[Finding] = None
-    for size in sorted({1, min(9, share), share}):
-        rare = begin(trial.subject, example, trial.seed, _rare(trial, example, chosen, size),
-                     trial.size)
-        for c in chosen:
-            found = _in_channel(rare, c, trial)
-            errors[str(c)][str(size)] = found.error
-            if found.wrong and wrong is None:
-                wrong = _found_wrong(rare, found, c, size)
-    return errors, wrong
-
-
-def _rare(trial: Trial, example: Example, chosen: List[int], size: int
-          ) -> Tuple[np.ndarray, np.ndarray]:
-    """A random prediction, and a label of so many pixels of each of these classes; other pixels are
-    background."""
-    index = np.zeros(int(np.prod(example.pred[2:])), int)
-    index[:size * len(chosen)] = np.repeat(chosen, size)
-    np.random.RandomState([trial.seed, 4]).shuffle(index)
-    return inputs(trial.subject, example, trial.seed)[0], _label(example, index)
-
-
-def _in_channel(trial: Trial, c: int, ordinary: Trial) -> Comparison:
-    part = np.zeros_like(trial.pred)
-    part[:, trial.example.order[c]] = 1
-    found = compare(trial, LINES, part, ordinary)
-    return compare(trial, part=part, beside=ordinary) if found.wrong else found
-
-
-def _found_wrong(trial: Trial, found: Comparison, c: int, size: int) -> Finding:
-    """Is the class left out, which its own pixels show, or is its gradient another?"""
-    line = np.zeros((1,) + trial.pred.shape)
-    channel = trial.example.order[c]
-    line[0, :, channel] = trial.example.truth(trial.label)[:, channel]
-    claimed = numeric.along(trial.gradient_near, line)[0]
-    slope = trial.near.derivatives(line, found.noise).value[0]
-    if abs(claimed) < 0.1 * abs(slope) or claimed * slope < 0:
-        return Finding('class dropped', None, f'Class {c} gets no gradient of its own when it has '
-                       f'{_pixels(size)}, though the loss counts it: it is then not learnt.')
-    return Finding('wrong', None, f'Where class {c} has {_pixels(size)}, the gradient in its '
-                   f'channel is not that of the loss: they differ by {100 * found.error:.3g} % of '
-                   'their size.')

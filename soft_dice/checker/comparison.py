@@ -50,7 +50,7 @@ def compare(trial: Trial, lines: int = 16, part: Optional[np.ndarray] = None,
     if not np.isfinite(trial.gradient[part > 0]).all():
         return Comparison(np.inf, 0.0, 0.0, np.nan, np.nan, True, 0.0, 0.0)
     a, random = trial.gradient_near * part, trial.lines(lines) * part
-    noise = trial.near.noise(trial.lines(3 if lines > 2 else 1))
+    noise = trial.near.noise(trial.lines(trial.subject.watch.most((1, 3), lambda n: 50 * n)))
     norm = float(np.linalg.norm(a))
     scale, scale_bar = 0.0, 0.0
     if norm:

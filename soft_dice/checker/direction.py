@@ -24,6 +24,8 @@ def direction(trial: Trial, findings: Findings) -> Finding:
     if not trial.usable:
         return Finding('not applicable', value, 'There is no gradient to take a step along.')
     value['downhill'], seen = _change_downhill(trial, constant)
+    if constant and not seen:
+        return Finding('not applicable', value, 'The loss does not follow the prediction.')
     if not seen:
         return Finding('undecided', value, 'A step along minus the gradient changes the loss by no '
                        'more than its rounding errors.')

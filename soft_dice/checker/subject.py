@@ -98,10 +98,15 @@ class Example:
         return self.pred[1] if len(self.pred) > 1 else 1
 
     @property
+    def multilabel(self) -> bool:
+        """May a pixel be of several classes, or of none?"""
+        return self.label_kind == 'binary' and self.label == self.pred and self.channels > 1
+
+    @property
     def order(self) -> Tuple[Optional[int], ...]:
         """The channel of each class; None where the background has none, as of one channel."""
         every = tuple(range(self.channels))
-        if self.background is None or self.channels == 1:
+        if self.background is None or self.channels == 1 or self.multilabel:
             return (None,) + every
         return (self.background,) + tuple(c for c in every if c != self.background)
 
