@@ -79,10 +79,12 @@ def test_noise_is_no_less_than_that_of_rounding(dtype, digits):
 
 def test_a_kink_along_one_line_is_no_noise():
     rng = np.random.RandomState(0)
-    point = Point(lambda move: float(100 * abs(move[0] - 1e-3) + 1e-6 * rng.standard_normal()),
-                  'float32')
-    assert 0.5e-6 < point.noise(np.eye(9)) < 2e-6
-    assert point.noise(np.eye(9)[:1]) > 1e-3
+
+    def function(move):
+        return float(100 * abs(move[0] - 1e-3) + 1e-6 * rng.standard_normal())
+
+    assert 0.5e-6 < Point(function, 'float32').noise(np.eye(9)) < 2e-6
+    assert Point(function, 'float32').noise(np.eye(9)[:1]) > 1e-3
 
 
 @pytest.mark.parametrize('noise, dtype, bar', [
