@@ -82,7 +82,4 @@ class LayerSubject(Subject):
             raise
 
     def _ask(self, method: str, *arguments: Any) -> Any:
-        def call(limit: float) -> Any:
-            self._session.limit = limit
-            return self._session.call(method, *arguments)
-        return self._patience.ask(call)
+        return self._patience.ask(self._session, method, *arguments)

@@ -35,10 +35,7 @@ class GluonLoss(Subject):
 
     def ask(self, method: str, *arguments: Any) -> Any:
         """A method of the target, in the child process."""
-        def call(limit: float) -> Any:
-            self._child.limit = limit
-            return self._child.call(method, *arguments)
-        return self._patience.ask(call)
+        return self._patience.ask(self._child, method, *arguments)
 
     def renew(self) -> None:
         """Undo what was done to the target: the next call forks it anew."""

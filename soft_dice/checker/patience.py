@@ -1,12 +1,11 @@
 """How long to wait for a loss that runs in another process."""
 import collections
-from typing import Callable, Deque, TypeVar
+from typing import Any, Deque
 
 from ..arrays import CannotRun
 from .subject import Hung
 from .watch import OutOfTime, Watch
 
-Answer = TypeVar('Answer')
 FIRST = 120.0  # seconds for the first answer, where no budget says how long to wait
 SLOWER = 20.0  # a call that takes so many times as long as any before it hangs
 
@@ -22,8 +21,9 @@ class Patience:
         self.watch, self.least = watch, least
         self._last: Deque[float] = collections.deque(maxlen=16)  # seconds
 
-    def ask(self, call: Callable[[float], Answer]) -> Answer:
-        """What ``call(limit)`` gives, which waits so many seconds at most and then raises Hung.
+    def ask(self, process: Any, method: str, *arguments: Any) -> Any:
+        """What ``process.call(method, *arguments)`` gives, which waits ``process.limit`` seconds at
+        most and then raises Hung.
 
         Raises
         ------
@@ -38,7 +38,8 @@ class Patience:
             patience = FIRST if self.watch.seconds is None else self.watch.left
         started = self.watch.clock()
         try:
-            answer = call(min(patience, self.watch.left))
+            process.limit = min(patience, self.watch.left)
+            answer = process.call(method, *arguments)
         except Hung as error:
             if not self._last:
                 raise CannotRun(f'the loss {error}: it hangs on an ordinary input, or is slow and '
