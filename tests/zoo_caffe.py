@@ -9,6 +9,7 @@ import time
 
 import caffe
 import numpy as np
+from zoo_softmax import softmax, through_softmax
 
 SMOOTH = 1e-3
 
@@ -360,17 +361,12 @@ class SoftmaxInside(Linear):
 
     axis = 1
 
-    def activated(self, x):
-        e = np.exp(x - x.max(axis=self.axis, keepdims=True))
-        return e / e.sum(axis=self.axis, keepdims=True)
-
     def loss(self, x, g):
-        return super().loss(self.activated(x), g)
+        return super().loss(softmax(x, self.axis), g)
 
     def gradient(self, x, g):
-        p = self.activated(x)
-        inner = self.inner(p, g)
-        return p * (inner - (p * inner).sum(axis=self.axis, keepdims=True))
+        p = softmax(x, self.axis)
+        return through_softmax(p, self.inner(p, g), self.axis)
 
     def inner(self, p, g):
         return super().gradient(p, g)
@@ -612,7 +608,7 @@ class TwoOfFour(SoftmaxInside):
     given = 'raw'
 
     def loss(self, x, g):
-        return Linear.loss(self, self.activated(x)[:, 1:3], g[:, 1:3])
+        return Linear.loss(self, softmax(x, self.axis)[:, 1:3], g[:, 1:3])
 
     def inner(self, p, g):
         inner = np.zeros(p.shape)
