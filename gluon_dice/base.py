@@ -10,7 +10,7 @@ from soft_dice.inputs import check_label_dtype, check_shapes
 from soft_dice.options import Options, require
 from soft_dice.plan import resolve
 
-from . import custom, threads
+from . import custom
 from .compat import takes_np
 from .counts import blocks_for
 from .layout import Layout
@@ -85,7 +85,6 @@ class StagedLoss(Loss):
         if kind is Kernels:
             return Kernels(call, arrays=True)
         if kind is Custom:
-            threads.refuse_fork()
             custom.refuse_values(call.plan, call.layout, label, pixel_weight)
             return Custom(call)
         pixels = int(np.prod(shape)) // (classes * pred.shape[batch_axis])
@@ -101,7 +100,6 @@ class StagedLoss(Loss):
         if kind is Kernels:
             return Kernels(call, arrays=False)
         if kind is Custom:
-            threads.refuse_fork()
             return Custom(call)
         return Operators(call, blocks=0)
 

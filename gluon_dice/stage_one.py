@@ -11,7 +11,7 @@ from soft_dice import native as kernels
 from soft_dice.plan import Plan
 from soft_dice.sums import Sums
 
-from . import compat, custom, native
+from . import compat, custom, native, threads
 from .counts import count, prepare
 from .entropy import count_both, terms
 from .layout import Layout
@@ -141,11 +141,13 @@ def choose(pred: Any = None) -> Choice:
 
     Raises
     ------
-    RuntimeError : SOFT_DICE_NATIVE=1, and the kernels cannot be used.
+    RuntimeError : SOFT_DICE_NATIVE=1, and the kernels cannot be used; a Custom operator in a forked
+        process.
     ValueError : SOFT_DICE_NATIVE is neither 0 nor 1.
     """
     requested = kernels.requested()
     if not compat.has_operators():
+        threads.refuse_fork()
         kernels.kernels()  # an error here, not in the operator
         return Choice(Custom, 'this MXNet lacks operators')
     if requested is False:
