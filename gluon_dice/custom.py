@@ -38,62 +38,58 @@ class Counted(NamedTuple):
 @at_label_size
 def _forward(pred: np.ndarray, label: np.ndarray, options: Options,
              pixel_weight: Optional[np.ndarray]) -> Counted:
-    return Counted(*stages.count(*_batch(pred, label, options, pixel_weight)))
+    return Counted(*stages.count(*_planned(pred, label, options, pixel_weight)))
 
 
 @at_label_size
 def _backward(pred: np.ndarray, label: np.ndarray, options: Options,
               pixel_weight: Optional[np.ndarray]) -> Counted:
-    return Counted(None, stages.sums_vjp(*_batch(pred, label, options, pixel_weight)))
+    return Counted(None, stages.sums_vjp(*_planned(pred, label, options, pixel_weight)))
 
 
-def _batch(pred: np.ndarray, label: np.ndarray, options: Options,
-           pixel_weight: Optional[np.ndarray]) -> Tuple[Batch, Plan]:
+def _planned(pred: np.ndarray, label: np.ndarray, options: Options,
+             pixel_weight: Optional[np.ndarray]) -> Tuple[Batch, Plan]:
     batch = check_batch(pred, label, options.dice, pixel_weight)
     return batch, resolve(options, batch.pred.shape[options.dice.axis])
 
 
-def _sums(inputs: List[np.ndarray], options: Options) -> Sums:
+def _sums(batch: Batch, options: Options) -> Sums:
     """The sums, NaN in a sample with a value that is not allowed: up to MXNet 1.4 an exception
     inside an operator ends the process."""
     try:
-        return _forward(*_arguments(inputs, options)).sums
+        return _forward(batch.pred, batch.label, options, batch.pixel_weight).sums
     except ValueError as error:
         LOG.warning('%s; its loss is NaN', error)
-    samples = [_sums_or_nan([array[n:n + 1] for array in inputs], options)
-               for n in range(len(inputs[0]))]
+    samples = [_sums_or_nan(_part(batch, n), options) for n in range(len(batch.pred))]
     return Sums(*(None if each[0] is None else np.concatenate(each) for each in zip(*samples)))
 
 
-def _sums_or_nan(inputs: List[np.ndarray], options: Options) -> Sums:
-    """Of one sample."""
+def _sums_or_nan(sample: Batch, options: Options) -> Sums:
     try:
-        return _forward(*_arguments(inputs, options)).sums
+        return _forward(sample.pred, sample.label, options, sample.pixel_weight).sums
     except ValueError:
-        counts = np.full((1, inputs[0].shape[options.dice.axis]), np.nan)
+        counts = np.full((1, sample.pred.shape[options.dice.axis]), np.nan)
         entropy = [counts[:, 0]] * (2 * isinstance(options, DiceCEOptions))
         return Sums(counts, counts, counts, *entropy)
 
 
-def _gradient(inputs: List[np.ndarray], options: Options, slopes: Slopes, bad: np.ndarray,
-              out: np.ndarray) -> None:
+def _gradient(batch: Batch, options: Options, slopes: Slopes, bad: np.ndarray, out: np.ndarray
+              ) -> None:
     """Stage 3 into ``out``; NaN in the samples that ``bad`` marks."""
     if not bad.any():
-        _backward(*_arguments(inputs, options)).vjp(slopes, out)
+        _backward(batch.pred, batch.label, options, batch.pixel_weight).vjp(slopes, out)
         return
     for n, is_bad in enumerate(bad):
         one = slice(n, n + 1)
         if is_bad:
             out[one] = np.nan
         else:
-            _gradient([array[one] for array in inputs], options,
-                      Slopes(*(each if each is None else each[one] for each in slopes)),
-                      bad[one], out[one])
+            _gradient(_part(batch, n), options, _part(slopes, n), bad[one], out[one])
 
 
-def _arguments(inputs: List[np.ndarray], options: Options) -> Tuple[Any, ...]:
-    pred, label, *weight = inputs
-    return pred, label, options, weight[0] if weight else None
+def _part(arrays: Any, n: int) -> Any:
+    """Of a Batch or of Slopes, what belongs to sample n."""
+    return type(arrays)(*(each if each is None else each[n:n + 1] for each in arrays))
 
 
 # --- the operator ---------------------------------------------------------------------------------
@@ -167,14 +163,15 @@ class SumsOperator(mx.operator.CustomOp):
         bad = np.isnan(found.label_sum).any(axis=1)
         slope = Sums(*map(numpy_of, out_grad))
         slopes = Slopes(slope.intersection, slope.pred_sum, slope.entropy)
-        inputs = self._batch_first(in_data)
+        batch = self._batch_first(in_data)
         with written(in_grad[0], req[0]) as gradient, np.errstate(all='ignore'):
-            _gradient(inputs, self._options, slopes, bad, gradient.swapaxes(0, self._batch_axis))
+            _gradient(batch, self._options, slopes, bad, gradient.swapaxes(0, self._batch_axis))
 
-    def _batch_first(self, arrays: Arrays) -> List[np.ndarray]:
+    def _batch_first(self, arrays: Arrays) -> Batch:
         pred, *others = map(numpy_of, arrays)
         layout = Layout(self._options.dice.axis, self._batch_axis, pred.ndim)
-        return [pred.swapaxes(0, self._batch_axis), *batch_first(others, layout)]
+        label, *weight = batch_first(others, layout)
+        return Batch(pred.swapaxes(0, self._batch_axis), label, weight[0] if weight else None)
 
 
 def batch_first(arrays: Sequence[np.ndarray], layout: Layout) -> List[np.ndarray]:
