@@ -74,11 +74,9 @@ def _npz(path: Path, name: str) -> Loaded:
             raise CannotRun(f'{path} is a single array; name it .npy')
         with archive:
             return Loaded(archive[_chosen(path, name, archive.files)], 'arrays')
-    except (ValueError, OSError, EOFError) as error:
-        raise CannotRun(_unreadable(path, error)) from None
+    except CannotRun:
+        raise
     except Exception as error:  # zipfile's own errors have no common class
-        if isinstance(error, CannotRun):
-            raise
         raise CannotRun(_unreadable(path, error)) from None
 
 
