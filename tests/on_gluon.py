@@ -1,12 +1,13 @@
-"""Every way to compute a case in MXNet: see backends.py."""
-from typing import Any, Callable
+"""Every way to compute a case in MXNet: see backends.py; and what several tests ask of a loss."""
+from pathlib import Path
+from typing import Any, Callable, List
 from unittest import mock
 
 import mxnet as mx
 import numpy as np
 from cases import Arrays
 from families import Backend, Evaluated, family, with_native
-from releases import STATIC
+from releases import STATIC, loaded
 
 from gluon_dice import compat
 from soft_dice.options import Options
@@ -106,3 +107,25 @@ GLUON_BACKENDS = {
     'gluon custom hybridized': with_custom('1', gluon_hybrid),
     'gluon custom nested': with_custom('0', gluon_nested),
     'symbol custom': with_custom('1', symbol)}
+
+
+def assert_only_the_prediction_learns(loss: Callable[..., Any], inputs: List[mx.nd.NDArray]
+                                      ) -> None:
+    """Label and pixel weight, the second and the third input, receive no gradient."""
+    for array in inputs:
+        array.attach_grad()
+    with mx.autograd.record():
+        value = loss(*inputs)
+    value.backward()
+    pred, *others = (array.grad.asnumpy() for array in inputs)
+    assert pred.any() and len(others) == 2
+    assert not others[0].any() and not others[1].any()
+
+
+def assert_survives_export(net: mx.gluon.HybridBlock, inputs: List[mx.nd.NDArray], folder: Path
+                           ) -> None:
+    """The graph of a network without parameters, exported and loaded again, gives the same."""
+    expected = net(*inputs).asnumpy()
+    net.export(str(folder / 'net'))
+    again = loaded(folder / 'net-symbol.json', [f'data{i}' for i in range(len(inputs))])
+    np.testing.assert_array_equal(again(*inputs).asnumpy(), expected)

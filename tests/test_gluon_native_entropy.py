@@ -5,7 +5,7 @@ import pytest
 from cases import Arrays
 from mxnet import autograd
 from mxnet.base import MXNetError
-from on_gluon import MODES, Net, differentiate, in_mode, ndarray
+from on_gluon import MODES, Net, assert_survives_export, differentiate, in_mode, ndarray
 from test_gluon_native import in_a_new_process
 from tolerances import TOLERANCE
 
@@ -128,10 +128,7 @@ def test_a_graph_whose_shapes_are_not_known_yet():
 def test_an_exported_graph(tmp_path):
     net = Net(DiceCEOptions(ce_gamma=2.0, **FIELDS))
     net.hybridize()
-    expected = net(ndarray(PRED), ndarray(LABEL)).asnumpy()
-    net.export(str(tmp_path / 'net'))
-    loaded = mx.gluon.SymbolBlock.imports(str(tmp_path / 'net-symbol.json'), ['data0', 'data1'])
-    np.testing.assert_array_equal(loaded(ndarray(PRED), ndarray(LABEL)).asnumpy(), expected)
+    assert_survives_export(net, [ndarray(PRED), ndarray(LABEL)], tmp_path)
 
 
 def test_takes_no_memory_besides_the_gradient():
