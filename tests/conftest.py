@@ -4,7 +4,6 @@ Only version_matrix, which chooses tests that need no Caffe or no MXNet, sets TE
 """
 import functools
 import os
-import zlib
 
 os.environ.setdefault('GLOG_minloglevel', '2')  # Caffe prints every layer it makes otherwise
 os.environ.setdefault('OMP_NUM_THREADS', '2')  # whatever the machine has
@@ -34,15 +33,6 @@ settings.register_profile('tests', deadline=None, suppress_health_check=[HealthC
 settings.load_profile('tests')
 
 CANNOT_SHOW = 'this machine could not show'
-
-
-@pytest.fixture(autouse=True)
-def same_numbers(request):
-    """A test gets the same numbers of its module's RNG whatever ran before it: which tests a worker
-    runs, and in which order, is another at every run."""
-    rng = getattr(request.module, 'RNG', None)
-    if rng is not None:
-        rng.seed(zlib.crc32(request.node.nodeid.encode()))
 
 
 @pytest.fixture
