@@ -266,6 +266,23 @@ def test_how_one_sample_differs_from_the_same_twice():
     assert finding_of('small class dropped', 'batch').value['alone_error'] < 1e-12
 
 
+@pytest.mark.parametrize('options', [
+    # its weights are of the sizes of both samples together, and not normalised
+    dict(batch_dice=True, class_weights='inverse_square', class_reduction='sum'),
+    dict(batch_dice=True, smooth=1.0, gamma=2.0)], ids=str)
+def test_pooled_losses_whose_size_depends_on_the_batch(options):
+    for seed in range(3):
+        findings = check(Animal(zoo.SoftDice(**options)), zoo.RAW, seed)
+        assert defects(findings) == {} and findings['batch'].verdict == 'pooled'
+
+
+def test_a_sample_with_nothing_to_learn_from_is_not_ignored():
+    loss = zoo.SoftDice(Example((3, 4), (3,)), include_background=False, absent='skip')
+    background = [seed for seed in range(20) if 0 in loss.example.arrays(seed)[1]]
+    for seed in background[:5]:
+        assert check(Animal(loss), loss.example, seed)['batch'].verdict == 'separate'
+
+
 # Of other kinds and shapes ------------------------------------------------------------------------
 
 @pytest.mark.parametrize('example', [

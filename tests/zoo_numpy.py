@@ -1012,7 +1012,7 @@ BROKEN = {
     'softmax over the width': (lambda dtype: Animal(AlongAnotherAxis(-1), dtype),
                                {'activation': 'wrong axis'}),
     'softmax over samples': (lambda dtype: Animal(AlongAnotherAxis(0), dtype),
-                             {'activation': 'wrong axis', 'batch': 'N=1 fails'}),
+                             {'activation': 'wrong axis'}),
     'label broadcast': (lambda dtype: BroadcastLabel(Dice(), dtype), {'shapes': 'broadcast'}),
     'fails on volumes': (lambda dtype: ImagesOnly(Dice(), dtype), {'shapes': 'fails on 3-D'}),
     'sums two axes': (lambda dtype: Animal(SumsTwoAxes(), dtype), {'shapes': 'differs in 3-D'}),

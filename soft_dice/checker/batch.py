@@ -15,8 +15,7 @@ ALIKE = 0.3  # so near, where a smoothing constant counts once for two samples t
 
 def batch(trial: Trial, findings: Findings) -> Finding:
     """Do samples stay apart, does each get a gradient, and does a batch of one work?"""
-    norms = np.sqrt(np.sum(np.square(trial.gradient.reshape(len(trial.pred), -1)), axis=1))
-    value: Dict[str, Any] = {'gradient_norms': [float(norm) for norm in norms]}
+    value: Dict[str, Any] = {'gradient_norms': [float(norm) for norm in _norms(trial)]}
     try:
         alone = _Alone(trial)
     except Refused as error:
@@ -26,9 +25,10 @@ def batch(trial: Trial, findings: Findings) -> Finding:
         return Finding('N=1 fails', value, 'A batch of one sample gives '
                        + ('a gradient of another shape.' if np.isfinite(alone.value)
                           else 'a loss that is not finite.'))
-    if trial.usable and norms.min() < NEGLIGIBLE * norms.max():
-        ignored = int(np.argmin(norms))
-        return Finding('sample ignored', value, f'Sample {ignored} of the batch gets no gradient.')
+    ignored = _ignored(trial)
+    if ignored:
+        return Finding('sample ignored', value, f'Sample {ignored[0]} of the batch gets no '
+                                                'gradient.')
     pair = _Pair(trial)
     together = pair.judge(findings['gradient'].verdict in ('correct', 'wrong', 'stale'))
     value.update(together.value)
@@ -37,12 +37,30 @@ def batch(trial: Trial, findings: Findings) -> Finding:
         return Finding('wrong sample', value, 'The same samples in another order have another loss '
                        'or other gradients: samples are mixed up, or held to the label or weight '
                        f'of another (relative difference {value["order_error"]:.2g}).')
-    value.update(alone.compare(findings['gradient'].verdict == 'correct'))
-    if value['alone_error'] > (SAME if together.verdict == 'separate' else ALIKE):
+    separate = together.verdict == 'separate'
+    value.update(alone.compare(findings['gradient'].verdict == 'correct', separate))
+    if value['alone_error'] > (SAME if separate else ALIKE):
         return Finding('N=1 fails', value, 'A batch of one sample has another loss or gradient '
                        'than the same sample twice: what is right for two samples is not read '
                        f'rightly for one (relative difference {value["alone_error"]:.2g}).')
     return together._replace(value=value)
+
+
+def _norms(trial: Trial) -> np.ndarray:
+    """Of each sample's gradient."""
+    return np.sqrt(np.sum(np.square(trial.gradient.reshape(len(trial.pred), -1)), axis=1))
+
+
+def _ignored(trial: Trial, again: int = 3) -> List[int]:
+    """Samples without gradient, at other inputs too: one may have nothing to learn from."""
+    if not trial.usable:
+        return []
+    found = _norms(trial) < NEGLIGIBLE * _norms(trial).max()
+    for further in range(1, again + 1):
+        if found.any():
+            norms = _norms(begin(trial.subject, trial.example, trial.seed + 1000 * further))
+            found &= norms < NEGLIGIBLE * norms.max()
+    return [int(n) for n in np.flatnonzero(found)]
 
 
 def _order_error(trial: Trial, gradient: bool) -> float:
@@ -65,20 +83,23 @@ class _Alone:
         self.value = float(np.sum(self.once.value))
         self.usable = np.isfinite(self.value) and self.once.gradient.shape == self.arrays[0].shape
 
-    def compare(self, gradient: bool) -> Dict[str, float]:
+    def compare(self, gradient: bool, separate: bool) -> Dict[str, float]:
         """How far the same sample twice is from once or twice the one, as in a mean over the batch
         and in a sum.
 
         gradient : look at the gradient too.
+        separate : where samples are not, weights may come from their sizes together, and what is
+            compared is the gradient's direction alone.
         """
         pred, label = (np.repeat(each, 2, axis=0) for each in self.arrays)
         twice = self.trial.subject.evaluate(pred, label)
         times = float(np.sum(twice.value)) / (self.value or np.nan)
-        error = min(abs(times - 1), abs(times - 2)) if np.isfinite(times) else 0.0
+        known = separate and np.isfinite(times)
+        error = min(abs(times - 1), abs(times - 2)) if known else 0.0
         one, two = self.once.gradient[0], twice.gradient.sum(axis=0)
         if gradient and np.isfinite(one).all() and np.isfinite(two).all():
-            error = max(error, min(numeric.relative_error(two, one),
-                                   numeric.relative_error(two, 2 * one)))
+            scales = (1.0, 2.0) if separate else (np.linalg.norm(two) / (np.linalg.norm(one) or 1),)
+            error = max(error, min(numeric.relative_error(two, scale * one) for scale in scales))
         return {'twice_over_alone': times, 'alone_error': error}
 
 

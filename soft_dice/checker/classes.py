@@ -72,7 +72,7 @@ def _silent_and_absent(trial: Trial) -> Tuple[Set[int], Set[int]]:
     axes = (0,) + tuple(range(2, trial.pred.ndim))
     norms = np.sqrt(np.sum(np.square(trial.gradient), axis=axes))
     present = trial.example.truth(trial.label).any(axis=axes)
-    channels = dict(enumerate(trial.example.order[1:], 1))
+    channels = {c: trial.example.order[c] for c in _foreground(trial.example)}
     return ({c for c, channel in channels.items() if norms[channel] < NEGLIGIBLE * norms.max()},
             {c for c, channel in channels.items() if not present[channel]})
 
@@ -87,8 +87,12 @@ def _roomy(example: Example) -> Example:
 
 
 def _foreground(example: Example, most: Optional[int] = None) -> List[int]:
-    """The classes after the background, or so many of them, the first and the last included."""
-    found = range(1, example.classes)
+    """The classes after the background, or so many of them, the first and the last included.
+
+    Where a pixel may be of several classes, the first channel may be a background all the same.
+    """
+    first = 2 if example.multilabel and not example.background_said else 1
+    found = range(first, example.classes)
     if most is None or len(found) <= most:
         return list(found)
     return [found[int(i)] for i in np.linspace(0, len(found) - 1, most)]
