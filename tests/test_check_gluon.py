@@ -78,7 +78,7 @@ def all_cases():
         for seed in range(each) if each else [number]:
             yield f'right: {name}, {seed}', Case(animal.loss, {}, {**animal.takes, 'seed': seed})
     for name, animal in zoo.WRONG.items():
-        limit = 3.0 if name.startswith('hangs') else HANG
+        limit = 1.0 if name.startswith('hangs') else HANG
         yield f'wrong: {name}', Case(animal.loss, animal.defects, {**animal.takes, 'limit': limit})
     for name, kwargs, takes in GLUON:
         called = f'{name}({",".join(kwargs)})'
