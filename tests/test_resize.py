@@ -11,7 +11,7 @@ from cases import Arrays
 from mxnet import gluon
 from on_gluon import (Net, assert_only_the_prediction_learns, assert_survives_export, differentiate,
                       ndarray)
-from releases import GRAPHS_ADD, STATIC
+from releases import GRAPHS_ADD, STATIC, operators_only
 from tolerances import TOLERANCE
 
 import gluon_dice.gradcheck
@@ -56,6 +56,8 @@ def test_equals_torch(number, dtype):
     assert relative_error(gradient, expected_gradient) <= TOLERANCE[f'gradient, {dtype}']
 
 
+@operators_only
+@pytest.mark.usefixtures('implementation')
 @each_original
 @pytest.mark.parametrize('dtype', ['float64', 'float32'])
 @pytest.mark.parametrize('known', [True, False], ids=['known axes', 'unknown axes'])

@@ -24,6 +24,7 @@ class GluonLoss(Subject):
         self.name, self.target = target.name, target
         self.watch = watch or Watch()
         self._child, self._patience = Child(target), Patience(self.watch, patience)
+        self._undo = target.as_it_was()
         self.dtype = 'float64'
         self.dtype = self._find_dtype(example)
 
@@ -38,8 +39,9 @@ class GluonLoss(Subject):
         return self._patience.ask(self._child, method, *arguments)
 
     def renew(self) -> None:
-        """Undo what was done to the target: the next call forks it anew."""
+        """Undo what was done to the target: the next call forks it anew, where there are forks."""
         self._child.close()
+        self._undo()
 
     def run(self, pred: np.ndarray, label: np.ndarray, **fields: Any) -> Outcome:
         """As Target.run, in this loss's dtype or the one named."""

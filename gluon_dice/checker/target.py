@@ -1,7 +1,7 @@
 """What a check is given (a block, a class, a function) as one thing to be called on arrays."""
 import copy
 import inspect
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -60,7 +60,7 @@ class Target:
 
     @property
     def hybridizable(self) -> bool:
-        return isinstance(self.loss, Block) and _any_hybrid(self.loss)
+        return isinstance(self.loss, Block) and bool(list(_hybrid_blocks(self.loss)))
 
     def run(self, call: Call) -> Outcome:
         """Evaluate, and wait for it: MXNet raises where a result is read."""
@@ -92,6 +92,19 @@ class Target:
         """With these flags, or with None not at all."""
         assert isinstance(self.loss, Block)
         self.loss.hybridize(**({'active': False} if flags is None else flags))
+
+    def as_it_was(self) -> Callable[[], None]:
+        """What undoes hybridizations from now on."""
+        blocks = list(_hybrid_blocks(self.loss)) if isinstance(self.loss, Block) else []
+        states = [{name: getattr(block, name) for name in ('_active', '_flags')
+                   if hasattr(block, name)} for block in blocks]  # MXNet 1.0 has no flags
+
+        def undo() -> None:
+            for block, state in zip(blocks, states):
+                if block._active != state['_active']:
+                    vars(block).update(state)
+                    block._clear_cached_op()
+        return undo
 
 
 def read(given: Any, kwargs: Optional[Dict[str, Any]] = None, name: str = '') -> Target:
@@ -188,8 +201,12 @@ def _parameters(function: Callable[..., Any]) -> Dict[str, inspect.Parameter]:
             if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
 
 
-def _any_hybrid(block: Block) -> bool:
-    return isinstance(block, HybridBlock) or any(map(_any_hybrid, block._children.values()))
+def _hybrid_blocks(block: Block) -> Iterator[HybridBlock]:
+    if isinstance(block, HybridBlock):
+        yield block
+    children = block._children  # a list before MXNet 1.2
+    for child in children.values() if isinstance(children, dict) else children:
+        yield from _hybrid_blocks(child)
 
 
 def _array(value: Any) -> mx.nd.NDArray:
