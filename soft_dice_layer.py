@@ -350,6 +350,10 @@ def values_flag(name, value):
             value))
 
 
+def values_optional_flag(name, value):
+    return None if value is None else values_flag(name, value)
+
+
 def values_integer(name, value):
     is_whole = isinstance(value, numbers.Integral) and (not isinstance(value, bool))
     if is_whole and abs(int(value)) <= 1 << 24:
@@ -454,7 +458,7 @@ def values_fixed_or_automatic_weights(name, value):
 
 # --- soft_dice.published -------------------------------------------------------------------------
 #
-# The published Dice losses: what each is, and the fields of DiceOptions that reproduce it.
+# The published losses: what each is, and the fields of its options that reproduce it.
 #
 # Plain data, which knows no options, so that options can start from a published loss by its name.
 # :mod:`soft_dice.presets` makes options of it.
@@ -468,22 +472,29 @@ class published_Published(_named_tuple('Published', ['title', 'formula', 'source
     formula : the loss in one line; sums run over pixels, S_c is a class's score.
     source : the paper or project.
     differs : what sets it apart from its neighbours.
-    fields : the fields of DiceOptions that are not at their default.
+    fields : the fields of DiceOptions, or of DiceCEOptions, that are not at their default.
     """
     __slots__ = ()
 
 
-def published_known(name):
-    """``name``, which must be that of a published loss.
+def published_find(name, compound):
+    """The published loss of this name.
+
+    compound : whether it may be one with a cross-entropy.
 
     Raises
     ------
-    ValueError : it is not; the message lists the names.
+    ValueError : there is none; the message lists the names.
     """
-    if not isinstance(name, _STRINGS) or name not in published_PUBLISHED:
-        raise ValueError(_format('preset must be one of {0}; got {1!r}',
-                ', '.join(published_PUBLISHED), name))
-    return name
+    if isinstance(name, _STRINGS) and name in published_PUBLISHED:
+        return published_PUBLISHED[name]
+    if isinstance(name, _STRINGS) and name in published_COMPOUND:
+        if compound:
+            return published_COMPOUND[name]
+        raise ValueError(_format('preset={0!r} has a cross-entropy: use DiceCELoss, DiceCELossLayer or DiceCEOptions',
+                name))
+    names = list(_chain(published_PUBLISHED, published_COMPOUND if compound else ()))
+    raise ValueError(_format('preset must be one of {0}; got {1!r}', ', '.join(names), name))
 
 
 def _published_published(title, formula, source, differs, **fields):
@@ -560,6 +571,20 @@ published_PUBLISHED = _Dict([('milletari2016', _published_published('V-Net Dice'
         'keras_smooth1 with a smooth that small objects drown in', pool_classes=True,
         batch_dice=True, smooth=100))])
 
+published_COMPOUND = _Dict([('monai_dice_ce', _published_published('MONAI DiceCELoss',
+        'monai + sum_i -w log p_i / sum_i w over the batch',
+        'MONAI, DiceCELoss(softmax=True, to_onehot_y=True)',
+        'a Dice of each sample beside a cross-entropy over the batch', ce_batch=True)),
+        ('nnunet_dice_ce', _published_published('nnU-Net DC_and_CE_loss',
+        'nnunet + mean_i -log p_i over the batch',
+        'nnU-Net v2, DC_and_CE_loss(MemoryEfficientSoftDiceLoss)',
+        'as nnunet; its 2-D plans add batch_dice=True', include_background=False, form='negative',
+        ce_batch=True)), ('nnunet_dice_bce', _published_published('nnU-Net DC_and_BCE_loss',
+        'nnunet of every class + mean_ic -g log p - (1 - g) log (1 - p), sigmoid',
+        'nnU-Net v2, DC_and_BCE_loss(MemoryEfficientSoftDiceLoss), for regions that overlap',
+        'one label of 0 and 1 for each class; its 2-D plans add batch_dice=True',
+        activation='sigmoid', sparse_label=False, form='negative', ce_batch=True))])
+
 
 # --- soft_dice.param_str -------------------------------------------------------------------------
 #
@@ -631,8 +656,10 @@ class Options(object):
     names, calls :meth:`_set`, and refuses options that contradict each other.
 
     INSTEAD : what to do with these where another kind of options is wanted.
+    COMPOUND : whether a preset may be one with a cross-entropy.
     """
     INSTEAD = ''
+    COMPOUND = True
 
     def _set(self, fields):
         """Check and set every option of this class; one that is not in ``fields`` is default."""
@@ -693,8 +720,7 @@ class Options(object):
         given = _Dict(fields)
         start = _merged()
         if 'preset' in given:
-            name = published_known(given.pop('preset'))
-            start = cls._from_loss(published_PUBLISHED[name].fields)
+            start = cls._from_loss(published_find(given.pop('preset'), cls.COMPOUND).fields)
         return cls(**_merged(start, given))
 
     @classmethod
@@ -709,16 +735,19 @@ def options_of(kind):
 
 
 def require(options, kind):
-    """``options``, which must be of this kind.
+    """``options``, which must be of this kind, or the name of a preset.
 
     Raises
     ------
     TypeError : they are not; says what to give.
+    ValueError : an unknown preset.
     """
+    if isinstance(options, _STRINGS):
+        return kind.from_dict(_Dict([('preset', options)]))
     if isinstance(options, kind):
         return options
     instead = _format('; {0}', options.INSTEAD) if isinstance(options, Options) else ''
-    raise TypeError(_format('options must be a soft_dice.{0}, for example {1}(smooth=1.0); got {2}{3}',
+    raise TypeError(_format('options must be a soft_dice.{0}, for example {1}(smooth=1.0), or the name of a preset; got {2}{3}',
             kind.__name__, kind.__name__, type(options).__name__, instead))
 
 
@@ -763,7 +792,8 @@ class DiceOptions(Options):
     exponent : float >= 1, default 1.  2 is the squared denominator of V-Net.
     overlap : 'product' (default) or 'l1', which is 0 loss at a perfect soft label.
     smooth : float >= 0, default 1e-5, or one per counted class.
-    smooth_dr : the denominator's own smooth; None (default) is ``smooth``.
+    smooth_dr : the denominator's own smooth; None (default) is ``smooth``.  It must be above 0
+        where ``smooth`` is.
     class_weights : one float >= 0 per class of the prediction, 'inverse', 'inverse_square' or None.
         The automatic ones are 1/label_sum and 1/label_sum^2, constants to the gradient; an
         infinite one (absent class) becomes the largest finite one of its row, and where none is
@@ -814,6 +844,7 @@ class DiceOptions(Options):
     gamma = option(1.0, values_positive)
     resize = option(None, values_one_of(None, 'bilinear'))
     INSTEAD = 'DiceCEOptions(**options.to_dict()) adds a cross-entropy to them'
+    COMPOUND = False
 
     def __init__(self, **fields):
         refuse_unknown(fields, FIELDS)
@@ -838,7 +869,9 @@ def _options_refuse_contradictions(options):
     per_class_smooth = list((name for name in ('smooth', 'smooth_dr') if isinstance(getattr(o,
             name), tuple)))
     rules = ((o.axis == 0, 'axis must not be 0, the batch axis; the default is axis=1'),
-            (o.alpha == 0 and o.beta == 0,
+            (_unbounded(o),
+            _format('smooth > 0 needs a smooth_dr > 0, as smooth / 0 would be infinite; for example smooth_dr=1e-5, or smooth=0; got smooth={0} with smooth_dr={1}',
+            o.smooth, o.smooth_dr)), (o.alpha == 0 and o.beta == 0,
             'alpha and beta must not both be 0: no error would count; Dice is alpha=0.5, beta=0.5'),
             (o.gamma != 1 and o.form != 'one_minus',
             _format("gamma is the exponent of form 'one_minus'; got gamma={0:g} with form={1!r}",
@@ -867,13 +900,22 @@ def _options_refuse_contradictions(options):
             raise ValueError(message)
 
 
+def _unbounded(options):
+    """Whether a class has a smooth and none in its denominator."""
+    (above, below) = (options.smooth, options.denominator_smooth)
+    if isinstance(above, tuple) and isinstance(below, tuple):
+        return any((a > 0 and b == 0 for (a, b) in zip(above, below)))
+    largest = max(above) if isinstance(above, tuple) else above
+    return largest > 0 and 0 in (below if isinstance(below, tuple) else (below,))
+
+
 # --- soft_dice.ce_options ------------------------------------------------------------------------
 #
 # DiceCEOptions: a Dice loss and a cross-entropy, weighed against each other.
 
 
 @_dataclass(['dice', 'dice_weight', 'ce_weight', 'ce_class_weights', 'label_smoothing', 'ce_gamma',
-        'ce_normalization'], frozen=True, init=False, repr=False)
+        'ce_normalization', 'ce_batch'], frozen=True, init=False, repr=False)
 class DiceCEOptions(Options):
     """What a Dice loss with a cross-entropy (CE) computes.  Keywords only::
 
@@ -881,7 +923,8 @@ class DiceCEOptions(Options):
 
     Dice takes the fields of :class:`DiceOptions`, which are fields here, too, and come to stand in
     the attribute ``dice``.  Of them the CE shares ``activation``, ``sparse_label``, ``axis``,
-    ``ignore_label`` and ``batch_dice``; it is of all classes, whichever count for Dice.
+    and ``ignore_label``, and ``batch_dice`` where ``ce_batch`` is None; it is of all classes,
+    whichever count for Dice.
 
     Per sample, with p the activated prediction, g the label, m the pixel weight, w the
     ``ce_class_weights``, C classes, and q = 1 - p::
@@ -893,9 +936,9 @@ class DiceCEOptions(Options):
                   E = sum m w (t q^ce_gamma (-log p) + (1 - t) p^ce_gamma (-log q))
                   W = sum m w
 
-    over its pixels and classes.  CE is E / W, or 0 where W is 0 (nothing to learn from); with
-    ``batch_dice`` E and W are those of the batch.  Without pixels to ignore and class weights that
-    is the mean over the pixels, and for a sigmoid also over the classes.
+    over its pixels and classes.  CE is E / W, or 0 where W is 0 (nothing to learn from).  Without
+    pixels to ignore and class weights that is the mean over the pixels, and for a sigmoid also over
+    the classes.
 
     Parameters
     ----------
@@ -905,6 +948,8 @@ class DiceCEOptions(Options):
     ce_gamma : float >= 0, default 0.  Focal exponent: 2 is that of Lin et al.
     ce_normalization : 'valid' (default) as above; 'pixels' divides E by the number of pixels,
         ignored or not, and for a sigmoid of elements.
+    ce_batch : True: E and W are those of the batch, as torch's ``reduction='mean'`` and nnU-Net
+        have it; False: of each sample; None (default): as ``batch_dice`` says.
     **fields : as of DiceOptions.  ``activation`` must not be 'none', as the CE needs logits, and
         ``class_reduction`` not 'none', as the CE is one number per sample.
 
@@ -926,6 +971,7 @@ class DiceCEOptions(Options):
     label_smoothing = option(0.0, values_fraction(example=0.1))
     ce_gamma = option(0.0, values_non_negative)
     ce_normalization = option('valid', values_one_of('valid', 'pixels'))
+    ce_batch = option(None, values_optional_flag)
     INSTEAD = 'options.dice are those of its Dice term alone'
 
     def __init__(self, **fields):
@@ -1356,6 +1402,13 @@ class Plan(_named_tuple('Plan', ['dice', 'ce', 'num_classes', 'counted', 'smooth
     __slots__ = ()
 
     @property
+    def ce_batch(self):
+        """Whether the sums of the cross-entropy are added up over the batch."""
+        if self.ce is None or self.ce.ce_batch is None:
+            return self.dice.batch_dice
+        return self.ce.ce_batch
+
+    @property
     def scores(self):
         """How many scores a sample has: K, or 1 where classes are pooled; C must be known."""
         return 1 if self.dice.pool_classes else len(self.counted)
@@ -1586,16 +1639,15 @@ class Evaluation(_named_tuple('Evaluation', ['loss', 'score', 'slopes'])):
     loss : (N,), or (N, K) with class_reduction 'none'.
     score : S of the Dice term, before any weight, form or mean: (N, K), or (N,) where classes are
         pooled.
-    slopes : d loss_n / d sum_n, for the counts (N, K) and the entropy (N,).  With batch_dice they
-        are d loss_n / d sum_m, the same for any two samples n and m.
+    slopes : d loss_n / d sum_n, for the counts (N, K) and the entropy (N,).  Of sums that are added
+        up over the batch they are d loss_n / d sum_m, for any samples n and m.
     """
     __slots__ = ()
 
 
 def stage_two(ops, sums, plan):
     """The loss of the sums, whose counts are those of the counted classes only, (N, K)."""
-    if plan.dice.batch_dice:
-        sums = Sums(*(None if each is None else ops.over_batch(each) for each in sums))
+    sums = score_over_batch(ops, sums, plan)
     found = (_pooled if plan.dice.pool_classes else _classwise)(ops, sums, plan)
     if plan.ce is None:
         return found
@@ -1604,6 +1656,16 @@ def stage_two(ops, sums, plan):
     (tp, pred_sum, _) = found.slopes
     return found._replace(loss=dice * found.loss + ce * entropy, slopes=Slopes(dice * tp,
             dice * pred_sum, ce * slope))
+
+
+def score_over_batch(ops, sums, plan):
+    """Those of the batch in every row, of the terms that ask for it."""
+    (counts, entropy) = (sums[:3], sums[3:])
+    if plan.dice.batch_dice:
+        counts = tuple(map(ops.over_batch, counts))
+    if plan.ce is not None and plan.ce_batch:
+        entropy = tuple(map(ops.over_batch, entropy))
+    return Sums(*_chain(counts, entropy))
 
 
 def cross_entropy(ops, sums):
@@ -2008,7 +2070,7 @@ def soft_dice_loss(pred, label, options=DiceOptions(), pixel_weight=None):
     label : (N, ...) or (N, 1, ...) class indices of any numeric dtype; with
         ``sparse_label=False`` the shape of pred, values in [0, 1].  With ``resize`` its sizes,
         those of the axes after the classes, may be others than pred's.
-    options : DiceOptions.
+    options : DiceOptions, or the name of a preset, such as 'nnunet'.
     pixel_weight : (N, ...) or (N, 1, ...), finite and not negative; None is 1 everywhere.
 
     Returns
@@ -2095,15 +2157,16 @@ def times(upstream, slopes, plan):
 
     upstream : of the loss's shape, (N,) or (N, K).
     """
-    if plan.dice.batch_dice:
-        upstream = _np_broadcast_to(upstream.sum(axis=0), upstream.shape)
+    of_batch = _np_broadcast_to(upstream.sum(axis=0), upstream.shape)
+    of_counts = of_batch if plan.dice.batch_dice else upstream
+    of_entropy = of_batch if plan.ce_batch else upstream
 
     def of_all(slope):
         derivative = np.zeros((len(slope), plan.num_classes))
-        derivative[:, list(plan.counted)] = upstream.reshape(len(slope), -1) * slope
+        derivative[:, list(plan.counted)] = of_counts.reshape(len(slope), -1) * slope
         return derivative
     return Slopes(of_all(slopes.intersection), of_all(slopes.pred_sum), None
-            if slopes.entropy is None else upstream * slopes.entropy)
+            if slopes.entropy is None else of_entropy * slopes.entropy)
 
 
 def checked_vjp(vjp, loss_shape, pred_shape):
@@ -2117,11 +2180,14 @@ def checked_vjp(vjp, loss_shape, pred_shape):
 
 
 def _upstream(upstream, shape):
-    upstream = np.asarray(upstream, dtype=np.float64)
-    if upstream.shape not in ((), shape):
-        raise ValueError(_format('upstream must be a number or have the shape of the loss, {0}; got shape {1}',
-                shape, upstream.shape))
-    return _np_broadcast_to(upstream, shape)
+    given = np.asarray(upstream)
+    is_number = given.dtype.kind in 'iuf'
+    if not is_number or given.shape not in ((), shape):
+        what = _repr(given.tolist()) if given.ndim == 0 and (not is_number) else _format('shape {0} of {1}',
+                given.shape, given.dtype)
+        raise ValueError(_format('upstream must be a number, for example 1.0, or have the shape of the loss, {0}; got {1}',
+                shape, what))
+    return _np_broadcast_to(given.astype(np.float64), shape)
 
 
 # --- caffe_layers.errors -------------------------------------------------------------------------
@@ -2411,13 +2477,15 @@ class MetricOptions(Options):
 
         Raises
         ------
-        TypeError : ``options`` that are no DiceOptions; and as the class.
-        ValueError : as the class.
+        TypeError : ``options`` that are neither DiceOptions nor a preset's name; and as the class.
+        ValueError : an unknown preset; and as the class.
         """
         if options is None:
             return cls(**fields)
+        if isinstance(options, _STRINGS):
+            return cls.from_dict(_merged(_Dict([('preset', options)]), fields))
         if not isinstance(options, DiceOptions):
-            raise TypeError(_format('options must be a soft_dice.DiceOptions, for example DiceOptions(ignore_label=255); got {0}',
+            raise TypeError(_format('options must be a soft_dice.DiceOptions, for example DiceOptions(ignore_label=255), or the name of a preset; got {0}',
                     type(options).__name__))
         return cls(**_merged(cls._from_loss(options.to_dict()), fields))
 
@@ -2883,29 +2951,37 @@ def check_test_iter(value):
 
 # --- soft_dice.presets ---------------------------------------------------------------------------
 #
-# The published Dice losses by name, with the options that reproduce each of them exactly.
+# The published losses by name, with the options that reproduce each of them exactly.
 
 
 class Preset(_named_tuple('Preset', ['title', 'formula', 'source', 'differs', 'options'])):
     """A published loss.
 
     title, formula, source, differs : as of :class:`soft_dice.published.Published`.
-    options : the DiceOptions that compute it.
+    options : those that compute it, DiceOptions or, in ``compound_presets``, DiceCEOptions.
     """
     __slots__ = ()
 
 
 def preset(name):
-    """The options of a published loss, for example ``preset('monai')``.
+    """The options of a published loss: ``preset('monai')`` are DiceOptions, and those of a loss
+    with a cross-entropy, such as ``preset('nnunet_dice_ce')``, are DiceCEOptions.
 
     Raises
     ------
-    ValueError : a name that is not in :data:`presets`; the message lists them.
+    ValueError : an unknown name; the message lists the names.
     """
-    return presets[published_known(name)].options
+    published_find(name, compound=True)
+    return _merged(presets, compound_presets)[name].options
 
-presets = _Dict(((name, Preset(each.title, each.formula, each.source, each.differs,
-        DiceOptions(**each.fields))) for (name, each) in published_PUBLISHED.items()))
+
+def _presets(losses, kind):
+    return _Dict(((name, Preset(each.title, each.formula, each.source, each.differs,
+            kind(**each.fields))) for (name, each) in losses.items()))
+
+presets = _presets(published_PUBLISHED, DiceOptions)
+
+compound_presets = _presets(published_COMPOUND, DiceCEOptions)
 
 
 # --- soft_dice.compound --------------------------------------------------------------------------
@@ -2927,7 +3003,7 @@ def dice_ce_loss(pred, label, options=DiceCEOptions(), pixel_weight=None):
     pred : (N, C, ...) float32 or float64 logits, any number of further axes.
     label : (N, ...) or (N, 1, ...) class indices of any numeric dtype; with
         ``sparse_label=False`` the shape of pred, values in [0, 1].
-    options : DiceCEOptions.
+    options : DiceCEOptions, or the name of a preset, such as 'nnunet'.
     pixel_weight : (N, ...) or (N, 1, ...), finite and not negative; None is 1 everywhere.  The
         cross-entropy is divided by the weights' sum: 0 is an ignored pixel.
 
@@ -3282,9 +3358,9 @@ def error_in_caffe(module):
 
 
 __all__ = ['SoftDiceLossLayer', 'DiceCELossLayer', 'DiceScoreLayer', 'DiceOptions',
-           'DiceCEOptions', 'preset', 'presets', 'soft_dice_loss', 'soft_dice_loss_vjp',
-           'soft_dice_score', 'dice_ce_loss', 'dice_ce_loss_vjp', 'HardCounts', 'hard_counts',
-           'hard_dice']
+           'DiceCEOptions', 'preset', 'presets', 'compound_presets', 'soft_dice_loss',
+           'soft_dice_loss_vjp', 'soft_dice_score', 'dice_ce_loss', 'dice_ce_loss_vjp',
+           'HardCounts', 'hard_counts', 'hard_dice']
 
 if __name__ == '__main__':
     sys.exit(main(os.path.splitext(os.path.basename(__file__))[0], sys.argv[1:]))

@@ -3,7 +3,7 @@ import json
 from typing import Any, Dict, Optional, Type
 
 from soft_dice.ce_options import DiceCEOptions
-from soft_dice.options import AnyOptions, DiceOptions, Options, require
+from soft_dice.options import AnyOptions, DiceOptions, Options, chosen
 from soft_dice.param_str import parse_param_str
 
 # The loss layers of this package by the names of their classes, and what their param_str holds.
@@ -48,7 +48,7 @@ def write(fields: Dict[str, Any], options_class: Type[Options] = DiceOptions,
     """The shortest param_str: what differs from the defaults, or from the preset, in fixed order.
 
     fields : options by name, in place of or on top of ``options``; "preset" as in a param_str.
-    options : of ``options_class``; not together with a preset.
+    options : of ``options_class``, or the name of a preset; not together with a preset.
 
     Raises
     ------
@@ -60,16 +60,11 @@ def write(fields: Dict[str, Any], options_class: Type[Options] = DiceOptions,
     >>> write({'ignore_label': 255, 'smooth': 1e-5, 'preset': 'smp'})
     '{"preset": "smp", "ignore_label": 255, "smooth": 1e-05}'
     """
-    if options is not None:
-        require(options, options_class)
-    if options is not None and 'preset' in fields:
-        raise TypeError('give options or preset, not both; options may come from '
-                        'soft_dice.preset(name)')
+    if isinstance(options, str):
+        options, fields = None, {'preset': options, **fields}
+    wanted = of_caffe(chosen(options_class, options, fields))
     preset = {name: value for name, value in fields.items() if name == 'preset'}
-    others = {name: value for name, value in fields.items() if name != 'preset'}
-    start = options_class.from_dict(preset)
-    wanted = of_caffe((start if options is None else options).replace(**others))
-    changed = wanted.changes_from(start)
+    changed = wanted.changes_from(options_class.from_dict(preset))
     return json.dumps({**preset, **changed}) if preset or changed else ''
 
 

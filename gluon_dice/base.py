@@ -1,13 +1,13 @@
 """What the losses share: a Gluon loss that holds its stage 1, for the inputs of one call."""
 import functools
-from typing import Any, ClassVar, Optional, Type
+from typing import Any, ClassVar, Optional, Type, Union
 
 import mxnet as mx
 import numpy as np
 from mxnet.gluon.loss import Loss
 
 from soft_dice.inputs import check_label_dtype, check_shapes
-from soft_dice.options import Options, require
+from soft_dice.options import Options, chosen
 from soft_dice.plan import resolve
 
 from . import custom
@@ -24,14 +24,14 @@ class StagedLoss(Loss):
 
     KIND: ClassVar[Type[Options]]
 
-    def __init__(self, options: Optional[Options] = None, weight: Optional[float] = None,
-                 batch_axis: int = 0, num_classes: Optional[int] = None, **fields: Any) -> None:
+    def __init__(self, options: Union[None, str, Options] = None,
+                 weight: Optional[float] = None, batch_axis: int = 0,
+                 num_classes: Optional[int] = None, **fields: Any) -> None:
         block = {name: fields.pop(name) for name in ('prefix', 'params') if name in fields}
         super().__init__(weight=weight, batch_axis=batch_axis, **block)
         if not isinstance(batch_axis, int) or batch_axis < 0:
             raise ValueError(f'batch_axis must be a whole number >= 0; got {batch_axis!r}')
-        given = self.KIND() if options is None else require(options, self.KIND)
-        self.options = given.replace(**fields)
+        self.options = chosen(self.KIND, options, fields)
         if self.options.dice.axis == batch_axis:
             raise ValueError(f'axis must not be the batch axis, {batch_axis}, for example '
                              f'axis={batch_axis + 1}; got axis={batch_axis}')

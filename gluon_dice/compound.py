@@ -18,13 +18,14 @@ class DiceCELoss(StagedLoss):
 
     Parameters
     ----------
-    options : soft_dice.DiceCEOptions, optional.
+    options : soft_dice.DiceCEOptions, or the name of a preset, optional.
     weight : float, optional.  Multiplies the loss, as in every Gluon loss; for weights of the two
         terms see ``dice_weight`` and ``ce_weight``, of classes ``class_weights`` (of the Dice) and
         ``ce_class_weights``.
     batch_axis : int, default 0.
     num_classes : int, optional; as of :class:`SoftDiceLoss`.
-    **fields : options by name, in place of or on top of ``options``.
+    **fields : options by name, in place of or on top of ``options``, among them perhaps
+        ``preset='nnunet'``.
 
     Examples
     --------

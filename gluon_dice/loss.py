@@ -19,13 +19,14 @@ class SoftDiceLoss(StagedLoss):
 
     Parameters
     ----------
-    options : soft_dice.DiceOptions, optional.
+    options : soft_dice.DiceOptions, or the name of a preset, optional.
     weight : float, optional.  Multiplies the loss, as in every Gluon loss; for weights of classes
         see ``class_weights``.
     batch_axis : int, default 0.  Of pred, and of a label that has pred's number of axes.
     num_classes : int, optional.  Of pred.  Options that do not fit it, and a pred of another number
         of channels, are then refused, also inside a network's graph.
-    **fields : options by name, in place of or on top of ``options``.
+    **fields : options by name, in place of or on top of ``options``, among them perhaps
+        ``preset='nnunet'``.
 
     Inputs
     ------

@@ -74,10 +74,11 @@ def loss_of(F: Any, sums: Sums, plan: Plan) -> Any:
     each_class = plan.dice.class_reduction == 'none'
     if not each_class:
         change = ops.over_classes(change)
-    if plan.ce is not None:
-        change = change + found.slopes.entropy * (sums.entropy - constant.entropy)
     if plan.dice.batch_dice:
         change = ops.over_batch(change)
+    if plan.ce is not None:
+        of_ce = found.slopes.entropy * (sums.entropy - constant.entropy)
+        change = change + (ops.over_batch(of_ce) if plan.ce_batch else of_ce)
     # The slopes are constants, so a second derivative would be wrong.  MXNet has none of reshape,
     # and therefore refuses to take one.
     return found.loss + F.reshape(change, shape=(0, -1) if each_class else (-1,))

@@ -14,7 +14,8 @@ class DiceCEOptions(Options):
 
     Dice takes the fields of :class:`DiceOptions`, which are fields here, too, and come to stand in
     the attribute ``dice``.  Of them the CE shares ``activation``, ``sparse_label``, ``axis``,
-    ``ignore_label`` and ``batch_dice``; it is of all classes, whichever count for Dice.
+    and ``ignore_label``, and ``batch_dice`` where ``ce_batch`` is None; it is of all classes,
+    whichever count for Dice.
 
     Per sample, with p the activated prediction, g the label, m the pixel weight, w the
     ``ce_class_weights``, C classes, and q = 1 - p::
@@ -26,9 +27,9 @@ class DiceCEOptions(Options):
                   E = sum m w (t q^ce_gamma (-log p) + (1 - t) p^ce_gamma (-log q))
                   W = sum m w
 
-    over its pixels and classes.  CE is E / W, or 0 where W is 0 (nothing to learn from); with
-    ``batch_dice`` E and W are those of the batch.  Without pixels to ignore and class weights that
-    is the mean over the pixels, and for a sigmoid also over the classes.
+    over its pixels and classes.  CE is E / W, or 0 where W is 0 (nothing to learn from).  Without
+    pixels to ignore and class weights that is the mean over the pixels, and for a sigmoid also over
+    the classes.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ class DiceCEOptions(Options):
     ce_gamma : float >= 0, default 0.  Focal exponent: 2 is that of Lin et al.
     ce_normalization : 'valid' (default) as above; 'pixels' divides E by the number of pixels,
         ignored or not, and for a sigmoid of elements.
+    ce_batch : True: E and W are those of the batch, as torch's ``reduction='mean'`` and nnU-Net
+        have it; False: of each sample; None (default): as ``batch_dice`` says.
     **fields : as of DiceOptions.  ``activation`` must not be 'none', as the CE needs logits, and
         ``class_reduction`` not 'none', as the CE is one number per sample.
 
@@ -60,6 +63,7 @@ class DiceCEOptions(Options):
     label_smoothing: float = option(0.0, values.fraction(example=0.1))
     ce_gamma: float = option(0.0, values.non_negative)
     ce_normalization: str = option('valid', values.one_of('valid', 'pixels'))
+    ce_batch: Optional[bool] = option(None, values.optional_flag)
 
     INSTEAD: ClassVar[str] = 'options.dice are those of its Dice term alone'
 

@@ -1,5 +1,5 @@
 """The Dice loss with a cross-entropy."""
-from typing import Callable, Optional, Tuple
+from typing import Callable, Optional, Tuple, Union
 
 import numpy as np
 
@@ -8,7 +8,8 @@ from .loss import evaluate
 from .options import require
 
 
-def dice_ce_loss(pred: np.ndarray, label: np.ndarray, options: DiceCEOptions = DiceCEOptions(),
+def dice_ce_loss(pred: np.ndarray, label: np.ndarray,
+                 options: Union[str, DiceCEOptions] = DiceCEOptions(),
                  pixel_weight: Optional[np.ndarray] = None) -> np.ndarray:
     """Dice loss plus cross-entropy of each sample, by default
 
@@ -23,7 +24,7 @@ def dice_ce_loss(pred: np.ndarray, label: np.ndarray, options: DiceCEOptions = D
     pred : (N, C, ...) float32 or float64 logits, any number of further axes.
     label : (N, ...) or (N, 1, ...) class indices of any numeric dtype; with
         ``sparse_label=False`` the shape of pred, values in [0, 1].
-    options : DiceCEOptions.
+    options : DiceCEOptions, or the name of a preset, such as 'nnunet'.
     pixel_weight : (N, ...) or (N, 1, ...), finite and not negative; None is 1 everywhere.  The
         cross-entropy is divided by the weights' sum: 0 is an ignored pixel.
 
@@ -49,7 +50,8 @@ def dice_ce_loss(pred: np.ndarray, label: np.ndarray, options: DiceCEOptions = D
     return evaluate(pred, label, require(options, DiceCEOptions), pixel_weight).loss
 
 
-def dice_ce_loss_vjp(pred: np.ndarray, label: np.ndarray, options: DiceCEOptions = DiceCEOptions(),
+def dice_ce_loss_vjp(pred: np.ndarray, label: np.ndarray,
+                     options: Union[str, DiceCEOptions] = DiceCEOptions(),
                      pixel_weight: Optional[np.ndarray] = None
                      ) -> Tuple[np.ndarray, Callable[..., np.ndarray]]:
     """The loss of :func:`dice_ce_loss`, and the function that takes it back to pred.

@@ -23,7 +23,8 @@ class DiceResult(NamedTuple):
     vjp: Callable[..., np.ndarray]
 
 
-def soft_dice_loss(pred: np.ndarray, label: np.ndarray, options: DiceOptions = DiceOptions(),
+def soft_dice_loss(pred: np.ndarray, label: np.ndarray,
+                   options: Union[str, DiceOptions] = DiceOptions(),
                    pixel_weight: Optional[np.ndarray] = None) -> np.ndarray:
     """Soft Dice loss of each sample; by default the mean over classes c of
 
@@ -39,7 +40,7 @@ def soft_dice_loss(pred: np.ndarray, label: np.ndarray, options: DiceOptions = D
     label : (N, ...) or (N, 1, ...) class indices of any numeric dtype; with
         ``sparse_label=False`` the shape of pred, values in [0, 1].  With ``resize`` its sizes,
         those of the axes after the classes, may be others than pred's.
-    options : DiceOptions.
+    options : DiceOptions, or the name of a preset, such as 'nnunet'.
     pixel_weight : (N, ...) or (N, 1, ...), finite and not negative; None is 1 everywhere.
 
     Returns
@@ -66,7 +67,8 @@ def soft_dice_loss(pred: np.ndarray, label: np.ndarray, options: DiceOptions = D
     return evaluate(pred, label, require(options, DiceOptions), pixel_weight).loss
 
 
-def soft_dice_loss_vjp(pred: np.ndarray, label: np.ndarray, options: DiceOptions = DiceOptions(),
+def soft_dice_loss_vjp(pred: np.ndarray, label: np.ndarray,
+                       options: Union[str, DiceOptions] = DiceOptions(),
                        pixel_weight: Optional[np.ndarray] = None
                        ) -> Tuple[np.ndarray, Callable[..., np.ndarray]]:
     """The loss of :func:`soft_dice_loss`, and the function that takes it back to pred.
@@ -90,7 +92,8 @@ def soft_dice_loss_vjp(pred: np.ndarray, label: np.ndarray, options: DiceOptions
     return result.loss, result.vjp
 
 
-def soft_dice_score(pred: np.ndarray, label: np.ndarray, options: DiceOptions = DiceOptions(),
+def soft_dice_score(pred: np.ndarray, label: np.ndarray,
+                    options: Union[str, DiceOptions] = DiceOptions(),
                     pixel_weight: Optional[np.ndarray] = None) -> np.ndarray:
     """The score S of each sample and class, before any weight, form or mean.
 
@@ -130,16 +133,18 @@ def times(upstream: np.ndarray, slopes: Slopes, plan: Plan) -> Slopes:
 
     upstream : of the loss's shape, (N,) or (N, K).
     """
-    if plan.dice.batch_dice:  # every sample's loss depends on all samples' sums
-        upstream = np.broadcast_to(upstream.sum(axis=0), upstream.shape)
+    # Where sums are added up over the batch, every sample's loss depends on all samples' sums.
+    of_batch = np.broadcast_to(upstream.sum(axis=0), upstream.shape)
+    of_counts = of_batch if plan.dice.batch_dice else upstream
+    of_entropy = of_batch if plan.ce_batch else upstream
 
     def of_all(slope: np.ndarray) -> np.ndarray:
         derivative = np.zeros((len(slope), plan.num_classes))  # 0 for a class that does not count
-        derivative[:, list(plan.counted)] = upstream.reshape(len(slope), -1) * slope
+        derivative[:, list(plan.counted)] = of_counts.reshape(len(slope), -1) * slope
         return derivative
 
     return Slopes(of_all(slopes.intersection), of_all(slopes.pred_sum),
-                  None if slopes.entropy is None else upstream * slopes.entropy)
+                  None if slopes.entropy is None else of_entropy * slopes.entropy)
 
 
 def checked_vjp(vjp: Callable[[np.ndarray, Optional[np.ndarray]], np.ndarray],
@@ -155,8 +160,11 @@ def checked_vjp(vjp: Callable[[np.ndarray, Optional[np.ndarray]], np.ndarray],
 
 
 def _upstream(upstream: Upstream, shape: Tuple[int, ...]) -> np.ndarray:
-    upstream = np.asarray(upstream, dtype=np.float64)
-    if upstream.shape not in ((), shape):
-        raise ValueError(f'upstream must be a number or have the shape of the loss, {shape}; '
-                         f'got shape {upstream.shape}')
-    return np.broadcast_to(upstream, shape)
+    given = np.asarray(upstream)
+    is_number = given.dtype.kind in 'iuf'
+    if not is_number or given.shape not in ((), shape):
+        what = repr(given.tolist()) if given.ndim == 0 and not is_number else \
+            f'shape {given.shape} of {given.dtype}'
+        raise ValueError('upstream must be a number, for example 1.0, or have the shape of the '
+                         f'loss, {shape}; got {what}')
+    return np.broadcast_to(given.astype(np.float64), shape)

@@ -1,6 +1,6 @@
 """MetricOptions: how a prediction is decided, counted and averaged."""
 import dataclasses
-from typing import Any, ClassVar, Dict, Optional, Union
+from typing import Any, ClassVar, Dict, Union
 
 from . import values
 from .options import FIELDS, DiceOptions, Options, option, options_of
@@ -66,19 +66,22 @@ class MetricOptions(Options):
             refuse_threshold(self.threshold)
 
     @classmethod
-    def of_loss(cls, options: Optional[DiceOptions], **fields: Any) -> 'MetricOptions':
+    def of_loss(cls, options: Union[None, str, DiceOptions], **fields: Any) -> 'MetricOptions':
         """Those that read prediction and label as a loss of ``options`` does; ``fields`` override.
 
         Raises
         ------
-        TypeError : ``options`` that are no DiceOptions; and as the class.
-        ValueError : as the class.
+        TypeError : ``options`` that are neither DiceOptions nor a preset's name; and as the class.
+        ValueError : an unknown preset; and as the class.
         """
         if options is None:
             return cls(**fields)
+        if isinstance(options, str):
+            return cls.from_dict({'preset': options, **fields})
         if not isinstance(options, DiceOptions):
             raise TypeError('options must be a soft_dice.DiceOptions, for example '
-                            f'DiceOptions(ignore_label=255); got {type(options).__name__}')
+                            'DiceOptions(ignore_label=255), or the name of a preset; got '
+                            f'{type(options).__name__}')
         return cls(**{**cls._from_loss(options.to_dict()), **fields})
 
     @classmethod

@@ -27,9 +27,11 @@ class Options:
     names, calls :meth:`_set`, and refuses options that contradict each other.
 
     INSTEAD : what to do with these where another kind of options is wanted.
+    COMPOUND : whether a preset may be one with a cross-entropy.
     """
 
     INSTEAD: ClassVar[str] = ''
+    COMPOUND: ClassVar[bool] = True
 
     def _set(self, fields: Dict[str, Any]) -> None:
         """Check and set every option of this class; one that is not in ``fields`` is default."""
@@ -88,8 +90,7 @@ class Options:
         given = dict(fields)
         start = {}
         if 'preset' in given:
-            name = published.known(given.pop('preset'))
-            start = cls._from_loss(published.PUBLISHED[name].fields)
+            start = cls._from_loss(published.find(given.pop('preset'), cls.COMPOUND).fields)
         return cls(**{**start, **given})
 
     @classmethod
@@ -104,17 +105,38 @@ def options_of(kind: Type[Options]) -> List[Any]:
 
 
 def require(options: Any, kind: Type[AnyOptions]) -> AnyOptions:
-    """``options``, which must be of this kind.
+    """``options``, which must be of this kind, or the name of a preset.
 
     Raises
     ------
     TypeError : they are not; says what to give.
+    ValueError : an unknown preset.
     """
+    if isinstance(options, str):
+        return kind.from_dict({'preset': options})
     if isinstance(options, kind):
         return options
     instead = f'; {options.INSTEAD}' if isinstance(options, Options) else ''
     raise TypeError(f'options must be a soft_dice.{kind.__name__}, for example '
-                    f'{kind.__name__}(smooth=1.0); got {type(options).__name__}{instead}')
+                    f'{kind.__name__}(smooth=1.0), or the name of a preset; got '
+                    f'{type(options).__name__}{instead}')
+
+
+def chosen(kind: Type[AnyOptions], options: Any, fields: Dict[str, Any]) -> AnyOptions:
+    """What a caller asks for: options, the name of a preset, or neither, and options by name, among
+    them perhaps "preset", on top.
+
+    Raises
+    ------
+    TypeError : options of another kind, options and preset, an unknown option.
+    ValueError : a value outside its range, options that contradict each other, an unknown preset.
+    """
+    if options is None:
+        return kind.from_dict(fields)
+    if 'preset' in fields:
+        raise TypeError('give options or preset, not both; options may come from '
+                        'soft_dice.preset(name)')
+    return require(options, kind).replace(**fields)
 
 
 def refuse_unknown(fields: Dict[str, Any], known: Collection[str]) -> None:
@@ -154,7 +176,8 @@ class DiceOptions(Options):
     exponent : float >= 1, default 1.  2 is the squared denominator of V-Net.
     overlap : 'product' (default) or 'l1', which is 0 loss at a perfect soft label.
     smooth : float >= 0, default 1e-5, or one per counted class.
-    smooth_dr : the denominator's own smooth; None (default) is ``smooth``.
+    smooth_dr : the denominator's own smooth; None (default) is ``smooth``.  It must be above 0
+        where ``smooth`` is.
     class_weights : one float >= 0 per class of the prediction, 'inverse', 'inverse_square' or None.
         The automatic ones are 1/label_sum and 1/label_sum^2, constants to the gradient; an
         infinite one (absent class) becomes the largest finite one of its row, and where none is
@@ -208,6 +231,7 @@ class DiceOptions(Options):
     resize: Optional[str] = option(None, values.one_of(None, 'bilinear'))
 
     INSTEAD: ClassVar[str] = 'DiceCEOptions(**options.to_dict()) adds a cross-entropy to them'
+    COMPOUND: ClassVar[bool] = False
 
     def __init__(self, **fields: Any) -> None:
         refuse_unknown(fields, FIELDS)
@@ -236,6 +260,9 @@ def _refuse_contradictions(options: DiceOptions) -> None:
                         if isinstance(getattr(o, name), tuple)]
     rules = (
         (o.axis == 0, 'axis must not be 0, the batch axis; the default is axis=1'),
+        (_unbounded(o),
+         'smooth > 0 needs a smooth_dr > 0, as smooth / 0 would be infinite; for example '
+         f'smooth_dr=1e-5, or smooth=0; got smooth={o.smooth} with smooth_dr={o.smooth_dr}'),
         (o.alpha == 0 and o.beta == 0,
          'alpha and beta must not both be 0: no error would count; Dice is alpha=0.5, beta=0.5'),
         (o.gamma != 1 and o.form != 'one_minus',
@@ -267,3 +294,12 @@ def _refuse_contradictions(options: DiceOptions) -> None:
     for broken, message in rules:
         if broken:
             raise ValueError(message)
+
+
+def _unbounded(options: DiceOptions) -> bool:
+    """Whether a class has a smooth and none in its denominator."""
+    above, below = options.smooth, options.denominator_smooth
+    if isinstance(above, tuple) and isinstance(below, tuple):
+        return any(a > 0 and b == 0 for a, b in zip(above, below))
+    largest = max(above) if isinstance(above, tuple) else above
+    return largest > 0 and 0 in (below if isinstance(below, tuple) else (below,))

@@ -34,6 +34,13 @@ class Plan(NamedTuple):
     fixed_weights: Optional[Tuple[float, ...]]
 
     @property
+    def ce_batch(self) -> bool:
+        """Whether the sums of the cross-entropy are added up over the batch."""
+        if self.ce is None or self.ce.ce_batch is None:
+            return self.dice.batch_dice
+        return self.ce.ce_batch
+
+    @property
     def scores(self) -> int:
         """How many scores a sample has: K, or 1 where classes are pooled; C must be known."""
         return 1 if self.dice.pool_classes else len(self.counted)

@@ -1,4 +1,4 @@
-"""The published Dice losses: what each is, and the fields of DiceOptions that reproduce it.
+"""The published losses: what each is, and the fields of its options that reproduce it.
 
 Plain data, which knows no options, so that options can start from a published loss by its name.
 :mod:`soft_dice.presets` makes options of it.
@@ -13,7 +13,7 @@ class Published(NamedTuple):
     formula : the loss in one line; sums run over pixels, S_c is a class's score.
     source : the paper or project.
     differs : what sets it apart from its neighbours.
-    fields : the fields of DiceOptions that are not at their default.
+    fields : the fields of DiceOptions, or of DiceCEOptions, that are not at their default.
     """
 
     title: str
@@ -23,16 +23,24 @@ class Published(NamedTuple):
     fields: Dict[str, Any]
 
 
-def known(name: Any) -> str:
-    """``name``, which must be that of a published loss.
+def find(name: Any, compound: bool) -> Published:
+    """The published loss of this name.
+
+    compound : whether it may be one with a cross-entropy.
 
     Raises
     ------
-    ValueError : it is not; the message lists the names.
+    ValueError : there is none; the message lists the names.
     """
-    if not isinstance(name, str) or name not in PUBLISHED:
-        raise ValueError(f'preset must be one of {", ".join(PUBLISHED)}; got {name!r}')
-    return name
+    if isinstance(name, str) and name in PUBLISHED:
+        return PUBLISHED[name]
+    if isinstance(name, str) and name in COMPOUND:
+        if compound:
+            return COMPOUND[name]
+        raise ValueError(f'preset={name!r} has a cross-entropy: use DiceCELoss, DiceCELossLayer or '
+                         'DiceCEOptions')
+    names = [*PUBLISHED, *(COMPOUND if compound else ())]
+    raise ValueError(f'preset must be one of {", ".join(names)}; got {name!r}')
 
 
 def _published(title: str, formula: str, source: str, differs: str, **fields: Any) -> Published:
@@ -135,4 +143,26 @@ PUBLISHED: Dict[str, Published] = {
         'the same with the 100 of keras-contrib\'s jaccard_distance',
         'keras_smooth1 with a smooth that small objects drown in',
         pool_classes=True, batch_dice=True, smooth=100),
+}
+
+# With a cross-entropy.
+COMPOUND: Dict[str, Published] = {
+    'monai_dice_ce': _published(
+        'MONAI DiceCELoss',
+        'monai + sum_i -w log p_i / sum_i w over the batch',
+        'MONAI, DiceCELoss(softmax=True, to_onehot_y=True)',
+        'a Dice of each sample beside a cross-entropy over the batch',
+        ce_batch=True),
+    'nnunet_dice_ce': _published(
+        'nnU-Net DC_and_CE_loss',
+        'nnunet + mean_i -log p_i over the batch',
+        'nnU-Net v2, DC_and_CE_loss(MemoryEfficientSoftDiceLoss)',
+        'as nnunet; its 2-D plans add batch_dice=True',
+        include_background=False, form='negative', ce_batch=True),
+    'nnunet_dice_bce': _published(
+        'nnU-Net DC_and_BCE_loss',
+        'nnunet of every class + mean_ic -g log p - (1 - g) log (1 - p), sigmoid',
+        'nnU-Net v2, DC_and_BCE_loss(MemoryEfficientSoftDiceLoss), for regions that overlap',
+        'one label of 0 and 1 for each class; its 2-D plans add batch_dice=True',
+        activation='sigmoid', sparse_label=False, form='negative', ce_batch=True),
 }

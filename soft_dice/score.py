@@ -33,8 +33,8 @@ class Evaluation(NamedTuple):
     loss : (N,), or (N, K) with class_reduction 'none'.
     score : S of the Dice term, before any weight, form or mean: (N, K), or (N,) where classes are
         pooled.
-    slopes : d loss_n / d sum_n, for the counts (N, K) and the entropy (N,).  With batch_dice they
-        are d loss_n / d sum_m, the same for any two samples n and m.
+    slopes : d loss_n / d sum_n, for the counts (N, K) and the entropy (N,).  Of sums that are added
+        up over the batch they are d loss_n / d sum_m, for any samples n and m.
     """
 
     loss: Array
@@ -44,8 +44,7 @@ class Evaluation(NamedTuple):
 
 def stage_two(ops: Any, sums: Sums, plan: Plan) -> Evaluation:
     """The loss of the sums, whose counts are those of the counted classes only, (N, K)."""
-    if plan.dice.batch_dice:
-        sums = Sums(*(None if each is None else ops.over_batch(each) for each in sums))
+    sums = over_batch(ops, sums, plan)
     found = (_pooled if plan.dice.pool_classes else _classwise)(ops, sums, plan)
     if plan.ce is None:
         return found
@@ -54,6 +53,16 @@ def stage_two(ops: Any, sums: Sums, plan: Plan) -> Evaluation:
     tp, pred_sum, _ = found.slopes
     return found._replace(loss=dice * found.loss + ce * entropy,
                           slopes=Slopes(dice * tp, dice * pred_sum, ce * slope))
+
+
+def over_batch(ops: Any, sums: Sums, plan: Plan) -> Sums:
+    """Those of the batch in every row, of the terms that ask for it."""
+    counts, entropy = sums[:3], sums[3:]
+    if plan.dice.batch_dice:
+        counts = tuple(map(ops.over_batch, counts))
+    if plan.ce is not None and plan.ce_batch:
+        entropy = tuple(map(ops.over_batch, entropy))
+    return Sums(*counts, *entropy)
 
 
 def cross_entropy(ops: Any, sums: Sums) -> Tuple[Array, Array]:

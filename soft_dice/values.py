@@ -28,6 +28,10 @@ def flag(name: str, value: Any) -> bool:
     raise ValueError(f'{name} must be True or False (true or false in JSON); got {value!r}')
 
 
+def optional_flag(name: str, value: Any) -> Optional[bool]:
+    return None if value is None else flag(name, value)
+
+
 def integer(name: str, value: Any) -> int:
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if is_whole and abs(int(value)) <= 1 << 24:  # beyond that float32 labels are not exact

@@ -200,8 +200,8 @@ CASES: List[Case] = [
     _case('smooth per class', smooth=[0.1, 1.0, 0.0, 2.0]),
     _case('smooth per counted class', smooth=[0.1, 1.0, 2.0], include_background=False),
     _case('smooth_dr', smooth=0.0, smooth_dr=1e-5, label='absent'),
-    _case('smooth_dr per class', smooth=0.5, smooth_dr=[0.1, 1.0, 0.0, 2.0]),
-    _case('smooth without smooth_dr', smooth=1.0, smooth_dr=0.0, label='absent'),
+    _case('smooth_dr per class', smooth=[0.5, 0.1, 0.0, 3.0], smooth_dr=[0.1, 1.0, 0.0, 2.0]),
+    _case('small smooth_dr', smooth=1.0, smooth_dr=1e-3, label='absent'),
     # weights
     _case('class weights', class_weights=[0.1, 1, 2, 0]),
     _case('class weights dropped background', class_weights=[9, 1, 2, 0.5],

@@ -61,6 +61,12 @@ CE_CASES: List[Case] = [
     _case('batch ignored', batch_dice=True, label='all_ignored', ignore_label=IGNORE),
     _case('batch weights', batch_dice=True, ce_class_weights=WEIGHTS, label='absent'),
     _case('batch pixels', batch_dice=True, ce_normalization='pixels', weighted=True),
+    _case('entropy over the batch', ce_batch=True, shape=(3, 4, 5, 6), label='ignored',
+          ignore_label=IGNORE, ce_class_weights=WEIGHTS),
+    _case('dice over the batch', ce_batch=False, batch_dice=True, shape=(3, 4, 5, 6),
+          label='ignored', ignore_label=IGNORE, **GENERALISED),
+    _case('entropy over the batch sigmoid', ce_batch=True, label='soft_ignored', weighted=True,
+          ignore_label=IGNORE, ce_normalization='pixels', **SIGMOID),
     # class weights, smoothing, normalization
     _case('class weights', ce_class_weights=WEIGHTS),
     _case('class weights of one class', ce_class_weights=[0, 0, 0, 5], label='absent',

@@ -20,7 +20,8 @@ from soft_dice import DiceCEOptions, DiceOptions
 from soft_dice.gradcheck import relative_error
 
 OPTIONS = [DiceOptions(batch_dice=True), DiceOptions(batch_dice=True, **GENERALISED),
-           DiceCEOptions(batch_dice=True), DiceCEOptions(include_background=False)]
+           DiceCEOptions(batch_dice=True), DiceCEOptions(include_background=False),
+           DiceCEOptions(ce_batch=True), DiceCEOptions(batch_dice=True, ce_batch=False)]
 RATE = 0.5
 SHORT, LONG = 10, 300  # seconds: for what is to end so, and for what must not
 SETTINGS = '0' if native.unavailable() else '01'  # that there are kernels other tests demand

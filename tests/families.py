@@ -48,6 +48,12 @@ def reference(arrays: Arrays, options: Options, out: Optional[np.ndarray] = None
     return loss, vjp(arrays.upstream, out=out)
 
 
+def over_batch(options: Options) -> bool:
+    """Whether a sample's loss depends on others, too."""
+    plan = resolve(options)
+    return plan.dice.batch_dice or plan.ce_batch
+
+
 def sums_of(pred: np.ndarray, label: np.ndarray, options: Options,
             pixel_weight: Optional[np.ndarray] = None) -> Any:
     """Stage 1 alone: the sums and their vjp."""

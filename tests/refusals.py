@@ -412,15 +412,17 @@ HALF_LABELS = [
 
 # --- backward: what only callers of the vjp can get wrong -----------------------------------------
 
-UPSTREAM = 'upstream must be a number or have the shape of the loss, (2,); got shape '
+UPSTREAM = 'upstream must be a number, for example 1.0, or have the shape of the loss, (2,); got '
 OUT = 'out must have the shape of pred, (2, 4, 3, 5); got '
 
 BACKWARD = [
-    Refusal('upstream of another length', f'{UPSTREAM}(3,)', upstream=np.ones(3),
+    Refusal('upstream of another length', f'{UPSTREAM}shape (3,) of float64', upstream=np.ones(3),
             but={MXNET: (MXNET_ERROR, 'MXNet itself checks the shape of a head gradient')}),
-    Refusal('upstream of one sample', f'{UPSTREAM}(1,)', upstream=np.ones(1)),
-    Refusal('upstream of two axes', f'{UPSTREAM}(2, 1)', upstream=np.ones((2, 1))),
-    Refusal('upstream, cross-entropy', f'{UPSTREAM}(3,)', upstream=np.ones(3),
+    Refusal('upstream of one sample', f'{UPSTREAM}shape (1,) of float64', upstream=np.ones(1)),
+    Refusal('upstream of two axes', f'{UPSTREAM}shape (2, 1) of float64', upstream=np.ones((2, 1))),
+    Refusal('upstream of no number', f'{UPSTREAM}None', upstream=None),
+    Refusal('upstream of a text', f"{UPSTREAM}'1'", upstream='1'),
+    Refusal('upstream, cross-entropy', f'{UPSTREAM}shape (3,) of float64', upstream=np.ones(3),
             fields=dict(ce_weight=2)),
     Refusal('out of fewer pixels', f'{OUT}(2, 4, 3, 4)', out=np.empty((2, 4, 3, 4), 'float32')),
     Refusal("out of the label's size", f'{OUT}(2, 4, 9, 8)', label=np.zeros((2, 9, 8)),

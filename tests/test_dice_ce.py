@@ -69,12 +69,14 @@ def soft_label():
                          ids=['softmax', 'softmax soft label', 'sigmoid'])
 def test_formula(sigmoid, soft):
     pred = np.log(P / (1 - P)) if sigmoid else LOGITS
-    for weighted, epsilon, gamma, weights, pixels, batch in itertools.product(
+    for weighted, epsilon, gamma, weights, pixels, (dice_batch, ce_batch) in itertools.product(
             (False, True), (0, 0.3), (0, 0.5, 1, 2), (None, CLASS_WEIGHTS), (False, True),
-            (False, True)):
+            ((False, None), (True, None), (False, True), (True, False))):
+        batch = dice_batch if ce_batch is None else ce_batch
         options = dict(activation='sigmoid' if sigmoid else 'softmax', sparse_label=not soft,
                        label_smoothing=epsilon, ce_gamma=gamma, ce_class_weights=weights,
-                       ce_normalization='pixels' if pixels else 'valid', batch_dice=batch)
+                       ce_normalization='pixels' if pixels else 'valid', batch_dice=dice_batch,
+                       ce_batch=ce_batch)
         found = entropy_of(pred, soft_label() if soft else LABEL, WEIGHT if weighted else None,
                            **options)
         assert_value(found, by_hand(sigmoid, soft, weighted, epsilon, gamma, weights, pixels,
@@ -131,6 +133,15 @@ def test_batch_is_one_long_sample():
     fields = dict(ce_class_weights=CLASS_WEIGHTS, label_smoothing=0.1)
     found = loss_of(LOGITS, LABEL, WEIGHT, batch_dice=True, **fields)
     assert_value(found, np.repeat(loss_of(*long, **fields), 2))
+
+
+def test_dice_and_entropy_are_each_over_the_batch_or_not():
+    dice = {batch: soft_dice_loss(LOGITS, LABEL, DiceOptions(batch_dice=batch))
+            for batch in (False, True)}
+    entropy = {batch: entropy_of(batch_dice=batch) for batch in (False, True)}
+    for of_dice, of_entropy in itertools.product((False, True), (False, True)):
+        assert_value(loss_of(batch_dice=of_dice, ce_batch=of_entropy),
+                     dice[of_dice] + entropy[of_entropy])
 
 
 def test_pixel_weights_are_relative():
@@ -201,6 +212,7 @@ def choosing(**lists):
 
 OPTIONS = choosing(
     activation=['softmax', 'sigmoid'], batch_dice=[False, True], ignore_label=[None, 255],
+    ce_batch=[None, False, True],
     label_smoothing=[0, 0.1, 0.9], ce_gamma=[0, 0.01, 0.5, 1.0, 1.5, 2.0],
     ce_normalization=['valid', 'pixels'], ce_class_weights=[None, (0.0, 1.0, 2.0)],
     dice_weight=[0.0, 1.0], form=['one_minus', 'log'], smooth=[0.0, 1e-5])
@@ -262,7 +274,7 @@ def test_options_of_the_other_loss_are_refused():
 # --- DiceCEOptions --------------------------------------------------------------------------------
 
 OWN = {'dice_weight': 1.0, 'ce_weight': 1.0, 'ce_class_weights': None, 'label_smoothing': 0.0,
-       'ce_gamma': 0.0, 'ce_normalization': 'valid'}
+       'ce_gamma': 0.0, 'ce_normalization': 'valid', 'ce_batch': None}
 
 
 def test_fields_and_defaults():
@@ -322,6 +334,7 @@ def test_preset_in_a_param_str():
     (dict(label_smoothing=True), r'label_smoothing must be a number in \[0, 1\)'),
     (dict(ce_gamma=-1), 'ce_gamma must be a finite number >= 0'),
     (dict(ce_gamma=float('inf')), 'ce_gamma must be a finite number >= 0'),
+    (dict(ce_batch=1), 'ce_batch must be True or False'),
     (dict(ce_normalization='mean'), "ce_normalization must be one of 'valid', 'pixels'"),
     (dict(activation='none'), "activation='none' leaves the cross-entropy without logits"),
     (dict(class_reduction='none'), "class_reduction='none' gives a Dice loss per class"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cases import CASES, Arrays
 from cases_ce import CE_CASES
-from families import FAMILIES
+from families import FAMILIES, over_batch
 from mxnet import autograd, gluon
 from on_gluon import (Net, assert_only_the_prediction_learns, assert_survives_export, differentiate,
                       ndarray)
@@ -13,7 +13,8 @@ from tolerances import TOLERANCE
 
 from gluon_dice import DiceCELoss, SoftDiceLoss
 from gluon_dice.counts import BLOCK, blocks_for
-from soft_dice import DiceOptions, soft_dice_loss, soft_dice_loss_vjp
+from soft_dice import (DiceCEOptions, DiceOptions, preset, soft_dice_loss,
+                       soft_dice_loss_vjp)
 from soft_dice.gradcheck import relative_error
 
 RNG = np.random.RandomState(0)
@@ -46,7 +47,21 @@ def test_is_a_gluon_loss():
     assert repr(SoftDiceLoss(num_classes=4)) == 'SoftDiceLoss(num_classes=4)'
 
 
+@pytest.mark.parametrize('loss, options', [
+    (lambda: SoftDiceLoss('nnunet'), preset('nnunet')),
+    (lambda: SoftDiceLoss(preset='nnunet', ignore_label=255),
+     preset('nnunet').replace(ignore_label=255)),
+    (lambda: DiceCELoss('nnunet', weight=2.0, ce_weight=0.5),
+     DiceCEOptions(include_background=False, form='negative', ce_weight=0.5)),
+    (lambda: DiceCELoss(preset='nnunet_dice_ce'), preset('nnunet_dice_ce'))])
+def test_a_loss_starts_from_a_preset(loss, options):
+    assert loss().options == options
+
+
 @pytest.mark.parametrize('error, keywords, message', [
+    (TypeError, dict(options='monai', preset='monai'), 'give options or preset, not both'),
+    (ValueError, dict(options='nnunet_dice_ce'), 'has a cross-entropy: use DiceCELoss'),
+    (ValueError, dict(preset='nnUNet'), "preset must be one of .*, nnunet, .*; got 'nnUNet'"),
     (TypeError, dict(smoth=1), "unknown option 'smoth'; the options are activation"),
     (ValueError, dict(gamma=0), 'gamma must be'),
     (TypeError, dict(options={'smooth': 1}), 'options must be a soft_dice.DiceOptions.*got dict'),
@@ -278,7 +293,7 @@ def test_a_bad_label_is_a_nan_under_every_option(make):
         loss.cast('float64')
         value, gradient = differentiate(loss, arrays._replace(label=label))
         assert np.isnan(value[-1]).all(), case.name
-        if case.options.dice.batch_dice:
+        if over_batch(case.options):
             assert np.isnan(value).all(), case.name
         else:
             assert np.isfinite(value[:-1]).all(), case.name

@@ -58,7 +58,7 @@ def test_repr_shows_what_differs_from_the_defaults():
 
 @pytest.mark.parametrize('options', [
     DiceOptions(),
-    DiceOptions(classes=[0, -1], smooth=[1, 2], smooth_dr=0, class_weights=[1, 2, 3],
+    DiceOptions(classes=[0, -1], smooth=[0, 2], smooth_dr=1, class_weights=[1, 2, 3],
                 ignore_label=255, include_background=True, batch_dice=True),
     DiceOptions(class_weights='inverse_square', pool_classes=True, form='log'),
 ], ids=['defaults', 'lists', 'automatic'])
@@ -160,6 +160,10 @@ def test_bad_value(field, bad, message):
     (dict(pool_classes=True, weight_normalization='weights'), 'weight_normalization has no'),
     (dict(pool_classes=True, absent='zero'), 'no loss per class to zero'),
     (dict(pool_classes=True, smooth=[1, 2]), 'needs one number for smooth'),
+    (dict(smooth_dr=0), 'smooth > 0 needs a smooth_dr > 0, .*; got smooth=1e-05 with smooth_dr=0'),
+    (dict(smooth=[0, 1], smooth_dr=[1, 0]), r'got smooth=\(0.0, 1.0\) with smooth_dr=\(1.0, 0.0\)'),
+    (dict(smooth=[0, 1], smooth_dr=0), 'smooth > 0 needs a smooth_dr > 0'),
+    (dict(smooth=1, smooth_dr=[1, 0]), 'smooth > 0 needs a smooth_dr > 0'),
     (dict(pool_classes=True, smooth_dr=[1, 2]), 'needs one number for smooth_dr'),
     (dict(class_reduction='sum', weight_normalization='weights'), 'normalises a mean'),
     (dict(weight_normalization='score', form='log'), "needs form='one_minus' and gamma=1"),

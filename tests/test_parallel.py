@@ -18,8 +18,9 @@ from soft_dice.gradcheck import relative_error
 
 DEVICES = [mx.cpu(0), mx.cpu(1), mx.cpu(2)]
 OPTIONS = [DiceOptions(batch_dice=True), DiceOptions(batch_dice=True, **GENERALISED),
-           DiceOptions(include_background=False), DiceCEOptions(batch_dice=True)]
-NAMES = ['batch', 'generalised', 'samples', 'dice and entropy']
+           DiceOptions(include_background=False), DiceCEOptions(batch_dice=True),
+           DiceCEOptions(ce_batch=True, ce_class_weights=[1, 2, 3, 4])]
+NAMES = ['batch', 'generalised', 'samples', 'dice and entropy', 'entropy over the batch']
 SPLITS = [(4, 4), (7, 1), (8, 0), (0, 8), (1, 2, 5), (3, 0, 5)]
 RNG = np.random.RandomState(0)
 IMAGE = shared_batch.IMAGE.astype('float32')

@@ -28,6 +28,7 @@ PUBLIC: Tuple[Key, ...] = (
     ('caffe_layers.metric', 'DiceScoreLayer'),
     ('soft_dice.options', 'DiceOptions'), ('soft_dice.ce_options', 'DiceCEOptions'),
     ('soft_dice.presets', 'preset'), ('soft_dice.presets', 'presets'),
+    ('soft_dice.presets', 'compound_presets'),
     ('soft_dice.loss', 'soft_dice_loss'), ('soft_dice.loss', 'soft_dice_loss_vjp'),
     ('soft_dice.loss', 'soft_dice_score'),
     ('soft_dice.compound', 'dice_ce_loss'), ('soft_dice.compound', 'dice_ce_loss_vjp'),

@@ -11,7 +11,7 @@ from soft_dice.plan import Plan, resolve
 from .. import compat
 from ..base import StagedLoss
 from ..compat import takes_np
-from ..stage_two import number_of_sums
+from ..stage_two import HUGE, number_of_sums
 from .devices import DataParallelLoss
 from .shares import dtype_of, nothing, shares_of
 from .trainer import refuse_other, share_now
@@ -27,8 +27,8 @@ class DistributedLoss(gluon.Block):
 
     Every worker must make it, and call it equally often; ``loss(None, None)`` where it has no
     samples.  The head gradient must be the same for all samples, as that of ``loss.backward()`` is:
-    with ``batch_dice`` every worker's gradient is multiplied by (all samples) / (its own), so that
-    the sum over workers that Trainer makes is right for ``trainer.step(loss.total_samples)``.
+    the gradient of sums over the batch is multiplied by (all samples) / (the worker's), so that the
+    sum over workers that Trainer makes is right for ``trainer.step(loss.total_samples)``.
 
     Parameters
     ----------
@@ -60,10 +60,10 @@ class DistributedLoss(gluon.Block):
         be found out, and the process has to end (it does so with status 1).  The workers' losses
         differ.  The servers do not add up.  MXNet is older than 1.5.
 
-    With ``batch_dice`` the sums over pixels of each worker's share travel, 3 C + 1 numbers, with a
-    cross-entropy 3 C + 3; else 1, as no sample needs another.  A number is 12 bytes, as the servers
-    add up in float32: so every sum arrives to the last bit, and the workers' losses differ by no
-    more than rounding in float64.
+    With ``batch_dice`` or ``ce_batch`` the sums over pixels of each worker's share travel, 3 C + 1
+    numbers, with a cross-entropy 3 C + 3; else 1, as no sample needs another.  A number is 12
+    bytes, as the servers add up in float32: so every sum arrives to the last bit, and the workers'
+    losses differ by no more than rounding in float64.
 
     Examples
     --------
@@ -101,9 +101,8 @@ class DistributedLoss(gluon.Block):
     @property
     def _width(self) -> int:
         """How many sums travel."""
-        if not self.local.options.dice.batch_dice:
-            return 0
-        return number_of_sums(self._plan)
+        plan = self._plan
+        return number_of_sums(plan) if plan.dice.batch_dice or plan.ce_batch else 0
 
     @property
     def _plan(self) -> Plan:
@@ -123,13 +122,23 @@ class DistributedLoss(gluon.Block):
         dtype = dtype_of(shares)
         sums = self.local.sums(shares)
         others = self._exchange(sums)
-        if not self.local.options.dice.batch_dice:
-            return self.local.stage_two(sums, self._plan).astype(dtype)
         samples = len(sums)
-        row = mx.nd.array(others[None], dtype='float64', ctx=sums.context)
-        loss = self.local.stage_two(mx.nd.concat(sums, row, dim=0), self._plan)[:samples]
-        scaled = loss * (self.total_samples / samples)
-        return (scaled + mx.nd.BlockGrad(loss - scaled)).astype(dtype)
+        if self._width:
+            row = mx.nd.array(others[None], dtype='float64', ctx=sums.context)
+            sums = mx.nd.concat(self._scaled(sums), row, dim=0)
+        return self.local.stage_two(sums, self._plan)[:samples].astype(dtype)
+
+    def _scaled(self, sums: mx.nd.NDArray) -> mx.nd.NDArray:
+        """The sums, with larger gradients of those that are added up over the batch."""
+        plan = self._plan
+        factor = self.total_samples / len(sums)
+        factors = [factor if plan.dice.batch_dice else 1.0] * (3 * plan.num_classes)
+        if plan.ce is not None:
+            factors += [factor if plan.ce_batch else 1.0] * 2
+        finite = mx.nd.minimum(sums, HUGE)  # an infinite sum minus itself would be a NaN
+        constant = finite.detach()
+        row = mx.nd.array([factors], dtype='float64', ctx=sums.context)
+        return constant + mx.nd.broadcast_mul(row, finite - constant)
 
     def step(self, trainer: gluon.Trainer, batch_size: Optional[int] = None,
              timeout: Optional[float] = None) -> None:
