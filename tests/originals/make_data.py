@@ -156,7 +156,7 @@ def entropy_losses_for(shape, kind):
     """(preset, changes, the original) of DiceCEOptions for index labels.
 
     Where a mean over the batch is no mean of samples (ignored pixels, class weights), the originals
-    take it over the batch: batch_dice=True.
+    take it over the batch: batch_dice=True, or ce_batch=True beside a Dice of each sample.
     """
     weights = weights_for(shape)
     tensor = torch.tensor(weights, dtype=torch.float64)
@@ -172,10 +172,14 @@ def entropy_losses_for(shape, kind):
              CrossEntropyLoss(tensor, ignore_index=IGNORE, label_smoothing=0.1)),
             ('monai', dict(ignoring, ce_normalization='pixels', label_smoothing=0.2, **NO_DICE),
              smp.SoftCrossEntropyLoss(smooth_factor=0.2, ignore_index=IGNORE)),
-            ('nnunet', ignoring, with_channel(nnunet_entropy(True, ignore_label=IGNORE))),
+            ('nnunet_dice_ce', ignoring, with_channel(nnunet_entropy(True, ignore_label=IGNORE))),
+            ('nnunet_dice_ce', dict(ignore_label=IGNORE),
+             with_channel(nnunet_entropy(False, ignore_label=IGNORE))),
         ]
     return [
-        ('monai', {}, with_channel(DiceCELoss(**one_hot))),
+        ('monai_dice_ce', {}, with_channel(DiceCELoss(**one_hot))),
+        ('monai_dice_ce', dict(class_weights=weights, ce_class_weights=weights),
+         with_channel(DiceCELoss(weight=tensor, **one_hot))),
         ('monai', dict(dice_weight=0.5, ce_weight=2, include_background=False),
          with_channel(DiceCELoss(include_background=False, lambda_dice=0.5, lambda_ce=2,
                                  **one_hot))),
@@ -190,7 +194,7 @@ def entropy_losses_for(shape, kind):
          with_channel(FocalLoss(use_softmax=True, to_onehot_y=True))),
         ('monai', dict(NO_DICE, **focal(0.5, shape[1]), ce_class_weights=weights),
          with_channel(FocalLoss(gamma=0.5, weight=weights, use_softmax=True, to_onehot_y=True))),
-        ('nnunet', {}, with_channel(nnunet_entropy(False))),
+        ('nnunet_dice_ce', {}, with_channel(nnunet_entropy(False))),
         ('nnunet', dict(batch, ce_weight=0.5), with_channel(nnunet_entropy(True, weight_ce=0.5))),
     ]
 
@@ -221,7 +225,7 @@ def dense_entropy_losses_for(shape):
         ('monai', dict(SIGMOID, ce_gamma=0.5, **NO_DICE), smp.FocalLoss('multilabel', gamma=0.5)),
         ('monai', dict(SIGMOID, ce_gamma=2, dice_weight=0.5), DiceFocalLoss(sigmoid=True,
                                                                             lambda_dice=0.5)),
-        ('nnunet', dict(SIGMOID, include_background=True),
+        ('nnunet_dice_bce', {},
          DC_and_BCE_loss({}, dice, dice_class=MemoryEfficientSoftDiceLoss)),
     ]
 
@@ -253,7 +257,7 @@ def single(preset, changes, loss):
     nnU-Net sums in float32; MONAI's generalised Dice takes its weights, and its squared_pred its
     sums, from a one-hot label in float32, and so does the focal loss with everything.
     """
-    return (preset in ('nnunet', 'monai_generalized') or 'exponent' in changes
+    return (preset.startswith('nnunet') or preset == 'monai_generalized' or 'exponent' in changes
             or ('ce_gamma' in changes and not isinstance(loss, smp.FocalLoss)))
 
 
