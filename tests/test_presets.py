@@ -8,7 +8,8 @@ from backends import ARRAY_BACKENDS, caffe_layer
 from cases import Arrays
 from tolerances import TOLERANCE
 
-from soft_dice import DiceCEOptions, DiceOptions, preset, presets
+from soft_dice import (DiceCEOptions, DiceOptions, compound_presets, dice_ce_loss, preset, presets,
+                       soft_dice_loss)
 from soft_dice.gradcheck import relative_error
 
 with np.load(str(Path(__file__).with_name('originals') / 'data.npz')) as data:
@@ -67,6 +68,26 @@ def test_the_default_options_are_monai():
 def test_unknown_preset_lists_the_known_ones(name):
     with pytest.raises(ValueError, match='preset must be one of milletari2016, .*monai'):
         preset(name)
+
+
+@pytest.mark.parametrize('name', list(compound_presets))
+def test_a_preset_with_a_cross_entropy(name):
+    assert DiceCEOptions.from_dict({'preset': name}) == preset(name) \
+        == compound_presets[name].options
+    with pytest.raises(ValueError, match=f"preset='{name}' has a cross-entropy: use DiceCELoss"):
+        DiceOptions.from_param_str(json.dumps({'preset': name}))
+    with pytest.raises(ValueError, match=f'preset must be one of .*nnunet, .*, {name}'):
+        preset('unet')
+
+
+def test_a_preset_stands_where_options_do():
+    pred, label = np.log(P), G
+    assert (soft_dice_loss(pred, label, 'nnunet')
+            == soft_dice_loss(pred, label, preset('nnunet'))).all()
+    assert (dice_ce_loss(pred, label, 'nnunet_dice_ce')
+            == dice_ce_loss(pred, label, preset('nnunet_dice_ce'))).all()
+    with pytest.raises(ValueError, match='has a cross-entropy'):
+        soft_dice_loss(pred, label, 'nnunet_dice_ce')
 
 
 def test_preset_in_a_param_str():
