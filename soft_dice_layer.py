@@ -2414,7 +2414,7 @@ class DiceCELossLayer(_LossLayer):
 
 # --- soft_dice.metric_options --------------------------------------------------------------------
 #
-# MetricOptions: how a prediction is decided, counted and averaged.
+# MetricOptions: how a prediction is decided, counted, scored and averaged.
 
 READING = ('activation', 'sparse_label', 'axis', 'classes', 'include_background', 'ignore_label',
         'resize')
@@ -2429,28 +2429,31 @@ def check_beta(name, value):
 
 def check_empty(name, value):
     if isinstance(value, bool) or value not in ('nan', 0, 1):
-        raise ValueError(_format("{0}, what a class gives that is neither predicted nor labelled, must be 'nan', 0 or 1; got {1!r}",
+        raise ValueError(_format("{0}, what a class gives that is empty (neither predicted nor labelled), must be 'nan', 0 or 1; got {1!r}",
                 name, value))
     return value if value == 'nan' else int(value)
 
 check_threshold = values_fraction(example=0.5)
 
 
-@_dataclass(['dice', 'threshold', 'beta', 'empty', 'per_image'], frozen=True, init=False,
-        repr=False)
+@_dataclass(['dice', 'threshold', 'beta', 'empty', 'per_image', 'metric', 'average', 'empty_by'],
+        frozen=True, init=False, repr=False)
 class MetricOptions(Options):
     """What a metric of hard Dice is told.  Keywords only; an unknown one is refused.
 
     Parameters
     ----------
-    threshold, beta, empty, per_image : as of :func:`soft_dice.hard_dice`; beta is that of F-beta.
+    threshold, beta, empty, per_image, metric, empty_by : as of :func:`soft_dice.hard_dice`; beta is
+        that of F-beta.
+    average : 'macro' (default), 'micro' or 'weighted', of the one value over all classes; as of
+        :func:`soft_dice.hard_dice`.
     **fields : activation, sparse_label, axis, classes, include_background, ignore_label and resize
         as of :class:`soft_dice.DiceOptions`; they come to stand in the attribute ``dice``.
 
     Raises
     ------
     TypeError : unknown option, or one of the loss alone.
-    ValueError : a value outside its range, or a threshold that nothing would use.
+    ValueError : a value outside its range, a threshold that nothing would use, or a beta of iou.
 
     Examples
     --------
@@ -2462,6 +2465,9 @@ class MetricOptions(Options):
     beta = option(1.0, check_beta)
     empty = option('nan', check_empty)
     per_image = option(False, values_flag)
+    metric = option('dice', values_one_of('dice', 'iou'))
+    average = option('macro', values_one_of('macro', 'micro', 'weighted'))
+    empty_by = option('both', values_one_of('both', 'label'))
     INSTEAD = 'options.dice are those of them that a loss has, too'
 
     def __init__(self, **fields):
@@ -2470,6 +2476,9 @@ class MetricOptions(Options):
         self._set(fields)
         if self.dice.activation == 'softmax':
             refuse_threshold(self.threshold)
+        if self.metric == 'iou' and self.beta != 1:
+            raise ValueError(_format("beta is of metric='dice'; got beta={0:g} with metric='iou'",
+                    self.beta))
 
     @classmethod
     def of_loss(cls, options, **fields):
@@ -2599,13 +2608,41 @@ class HardCounts(object):
         ------
         ValueError : beta or empty outside of that.
         """
-        check_beta('beta', beta)
-        check_empty('empty', empty)
-        weight = beta ** 2
-        twice_tp = (1 + weight) * self.tp
-        nothing = self.tp + self.fp + self.fn == 0
-        denominator = np.where(nothing, 1, twice_tp + self.fp + weight * self.fn)
-        return np.where(nothing, float(empty), twice_tp / denominator)
+        return self.scores(MetricOptions(beta=beta, empty=empty))
+
+    def iou(self, empty='nan'):
+        """Intersection over union of each row and class, tp / (tp + fp + fn); as :meth:`dice`."""
+        return self.scores(MetricOptions(metric='iou', empty=empty))
+
+    def scores(self, options):
+        """The metric of each row and class, (N, K) float64, as the options say."""
+        if options.metric == 'iou':
+            (found, possible) = (self.tp, self.tp + self.fp + self.fn)
+        else:
+            weight = options.beta ** 2
+            found = (1 + weight) * self.tp
+            possible = found + self.fp + weight * self.fn
+        labelled = self.tp + self.fn
+        empty = labelled + (self.fp if options.empty_by == 'both' else 0) == 0
+        return np.where(empty, float(options.empty), found / np.where(possible == 0, 1, possible))
+
+    def average(self, options):
+        """One number for each row, (N,), over its classes; without those that are NaN.
+
+        average : 'macro', their mean; 'weighted', weighted by their pixels in the label; 'micro',
+            the metric of the pixels of all classes.
+        """
+        if options.average == 'micro':
+            pooled = HardCounts(*(each.sum(axis=1, keepdims=True) for each in (self.tp, self.fp,
+                    self.fn)))
+            return pooled.scores(options)[:, 0]
+        scores = self.scores(options)
+        if options.average == 'macro':
+            return _mean_of_known(scores.T)
+        weights = np.where(np.isnan(scores), 0, self.tp + self.fn)
+        norm = weights.sum(axis=1)
+        weighted = np.where(weights == 0, 0, weights * scores).sum(axis=1)
+        return np.where(norm == 0, np.nan, weighted / np.where(norm == 0, 1, norm))
 
     def per_class(self, beta=1.0, empty='nan'):
         """Mean over the rows, (K,), without those that are NaN; NaN where all are."""
@@ -2681,7 +2718,8 @@ def takes_highest(options, num_classes):
 
 
 def hard_dice(pred, label, num_classes=None, ignore_label=None, **_keywords):
-    """Dice 2 tp / (2 tp + fp + fn) of each counted class, or F-beta, from whole pixels.
+    """Dice 2 tp / (2 tp + fp + fn) of each counted class, or F-beta, or intersection over union,
+    from whole pixels.
 
     Parameters
     ----------
@@ -2690,10 +2728,16 @@ def hard_dice(pred, label, num_classes=None, ignore_label=None, **_keywords):
     ignore_label : pixels with this label are left out; in place of that of the options.
     beta, empty : as :meth:`HardCounts.dice`.
     per_image : False counts over all images; True gives each image's own.
+    metric : 'dice', or 'iou', tp / (tp + fp + fn), also called Jaccard.
+    average : None gives each class; 'macro' the mean of the classes, 'weighted' a mean weighted by
+        the classes' pixels in the label, both without classes that are NaN; 'micro' the metric of
+        the pixels of all classes.
+    empty_by : which classes are ``empty``: 'both', those that are neither predicted nor labelled,
+        or 'label', all that are not labelled, as MONAI has it.
 
     Returns
     -------
-    (K counted classes,) float64; (N, K) with ``per_image``.
+    (K counted classes,) float64; (N, K) with ``per_image``; with an average one axis fewer.
 
     Raises
     ------
@@ -2705,14 +2749,18 @@ def hard_dice(pred, label, num_classes=None, ignore_label=None, **_keywords):
     >>> hard_dice(np.array([[0, 1, 1]]), np.array([[0, 1, 0]]), num_classes=3)
     array([0.66666667, 0.66666667,        nan])
     """
-    (options, threshold, beta, empty, per_image) = _keyword_only('hard_dice', _keywords,
-            ('options', None), ('threshold', 0.5), ('beta', 1.0), ('empty', 'nan'), ('per_image',
-            False))
-    ignoring = _merged() if ignore_label is None else _Dict([('ignore_label', ignore_label)])
+    (options, threshold, beta, empty, per_image, metric, average,
+            empty_by) = _keyword_only('hard_dice', _keywords, ('options', None), ('threshold',
+            0.5), ('beta', 1.0), ('empty', 'nan'), ('per_image', False), ('metric', 'dice'),
+            ('average', None), ('empty_by', 'both'))
+    given = _Dict([('ignore_label', ignore_label), ('average', average)])
+    fields = _Dict(((name, value) for (name, value) in given.items() if value is not None))
     asked = MetricOptions.of_loss(options, threshold=threshold, beta=beta, empty=empty,
-            per_image=per_image, **ignoring)
+            per_image=per_image, metric=metric, empty_by=empty_by, **fields)
     counts = hard_counts(pred, label, asked.dice, threshold, num_classes)
-    return (counts if per_image else counts.total()).dice(beta, empty)[() if per_image else 0]
+    counts = counts if per_image else counts.total()
+    found = counts.scores(asked) if average is None else counts.average(asked)
+    return found if per_image else found[0]
 
 
 class Tally(object):
@@ -2740,12 +2788,13 @@ class Tally(object):
     def per_class(self):
         """(K,), empty before the first."""
         counts = self.counts
-        return np.zeros(0) if counts is None else counts.per_class(self.options.beta,
-                self.options.empty)
+        return np.zeros(0) if counts is None else _mean_of_known(counts.scores(self.options))
 
     def mean(self):
-        """NaN before the first."""
-        return float(_mean_of_known(self.per_class()))
+        """Over the classes; NaN before the first."""
+        if self.options.average == 'macro' or self.counts is None:
+            return float(_mean_of_known(self.per_class()))
+        return float(_mean_of_known(self.counts.average(self.options)))
 
 
 def _highest(array, axis):
@@ -2857,7 +2906,8 @@ class DiceScoreLayer(_Layer):
 
     - activation, sparse_label, classes, include_background, ignore_label and resize, as of the
       loss, or "preset", which brings them;
-    - threshold, beta (of F-beta), empty and per_image, as of :func:`soft_dice.hard_dice`;
+    - threshold, beta (of F-beta), empty, empty_by, per_image, metric and average (that of the first
+      top), as of :func:`soft_dice.hard_dice`;
     - test_iter.
 
     Bottoms
@@ -2867,7 +2917,7 @@ class DiceScoreLayer(_Layer):
 
     Tops
     ----
-    0 : mean over the classes, a scalar.
+    0 : mean over the classes, or what ``average`` says, a scalar.
     1 : each counted class, (K,), optional.
 
     Where empty is "nan", a class that was neither predicted nor labelled in the whole run gives -1,

@@ -42,7 +42,8 @@ class DiceScoreLayer(caffe.Layer):
 
     - activation, sparse_label, classes, include_background, ignore_label and resize, as of the
       loss, or "preset", which brings them;
-    - threshold, beta (of F-beta), empty and per_image, as of :func:`soft_dice.hard_dice`;
+    - threshold, beta (of F-beta), empty, empty_by, per_image, metric and average (that of the first
+      top), as of :func:`soft_dice.hard_dice`;
     - test_iter.
 
     Bottoms
@@ -52,7 +53,7 @@ class DiceScoreLayer(caffe.Layer):
 
     Tops
     ----
-    0 : mean over the classes, a scalar.
+    0 : mean over the classes, or what ``average`` says, a scalar.
     1 : each counted class, (K,), optional.
 
     Where empty is "nan", a class that was neither predicted nor labelled in the whole run gives -1,

@@ -36,9 +36,13 @@ class DiceMetric(mx.metric.EvalMetric):
     beta : of F-beta; 1 is Dice.
     empty : 'nan' (default), 0 or 1: what a class gives that is neither predicted nor labelled.  NaN
         is left out of the mean.
+    metric : 'dice' or 'iou', intersection over union.
+    average : 'macro' (default), the mean over classes, 'weighted' or 'micro'; and
+    empty_by : 'both' or 'label'; as of :func:`soft_dice.hard_dice`.
     per_class : False gives the mean over classes; True also ``<name>_0``, ``<name>_1``, ... of the
         counted classes, once the number of classes is known.
-    name, output_names, label_names : as of every mx.metric.EvalMetric.
+    name, output_names, label_names : as of every mx.metric.EvalMetric; the name is by default that
+        of ``metric``.
     per_image : False counts over all images; True takes the mean over images of each class's own.
     **fields : options by name, in place of or on top of ``options``.
 
@@ -57,7 +61,7 @@ class DiceMetric(mx.metric.EvalMetric):
 
     def __init__(self, options: Optional[DiceOptions] = None, num_classes: Optional[int] = None,
                  threshold: float = 0.5, beta: float = 1.0, empty: Empty = 'nan',
-                 per_class: bool = False, name: str = 'dice',
+                 per_class: bool = False, name: Optional[str] = None,
                  output_names: Optional[List[str]] = None, label_names: Optional[List[str]] = None,
                  per_image: bool = False, **fields: Any) -> None:
         self.options = MetricOptions.of_loss(options, threshold=threshold, beta=beta, empty=empty,
@@ -68,8 +72,8 @@ class DiceMetric(mx.metric.EvalMetric):
             resolve(self.options, num_classes)
         self.num_classes = num_classes
         self.per_class = per_class
-        super().__init__(name, output_names, label_names, **compat.GLOBAL_STATS,
-                         num_classes=num_classes, per_class=per_class,
+        super().__init__(name or self.options.metric, output_names, label_names,
+                         **compat.GLOBAL_STATS, num_classes=num_classes, per_class=per_class,
                          **self.options.changes_from())
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""MetricOptions: how a prediction is decided, counted and averaged."""
+"""MetricOptions: how a prediction is decided, counted, scored and averaged."""
 import dataclasses
 from typing import Any, ClassVar, Dict, Union
 
@@ -21,8 +21,8 @@ def check_beta(name: str, value: Any) -> float:
 
 def check_empty(name: str, value: Any) -> Empty:
     if isinstance(value, bool) or value not in ('nan', 0, 1):
-        raise ValueError(f"{name}, what a class gives that is neither predicted nor labelled, must "
-                         f"be 'nan', 0 or 1; got {value!r}")
+        raise ValueError(f"{name}, what a class gives that is empty (neither predicted nor "
+                         f"labelled), must be 'nan', 0 or 1; got {value!r}")
     return value if value == 'nan' else int(value)
 
 
@@ -35,14 +35,17 @@ class MetricOptions(Options):
 
     Parameters
     ----------
-    threshold, beta, empty, per_image : as of :func:`soft_dice.hard_dice`; beta is that of F-beta.
+    threshold, beta, empty, per_image, metric, empty_by : as of :func:`soft_dice.hard_dice`; beta is
+        that of F-beta.
+    average : 'macro' (default), 'micro' or 'weighted', of the one value over all classes; as of
+        :func:`soft_dice.hard_dice`.
     **fields : activation, sparse_label, axis, classes, include_background, ignore_label and resize
         as of :class:`soft_dice.DiceOptions`; they come to stand in the attribute ``dice``.
 
     Raises
     ------
     TypeError : unknown option, or one of the loss alone.
-    ValueError : a value outside its range, or a threshold that nothing would use.
+    ValueError : a value outside its range, a threshold that nothing would use, or a beta of iou.
 
     Examples
     --------
@@ -55,6 +58,9 @@ class MetricOptions(Options):
     beta: float = option(1.0, check_beta)
     empty: Empty = option('nan', check_empty)
     per_image: bool = option(False, values.flag)
+    metric: str = option('dice', values.one_of('dice', 'iou'))
+    average: str = option('macro', values.one_of('macro', 'micro', 'weighted'))
+    empty_by: str = option('both', values.one_of('both', 'label'))
 
     INSTEAD: ClassVar[str] = 'options.dice are those of them that a loss has, too'
 
@@ -64,6 +70,8 @@ class MetricOptions(Options):
         self._set(fields)
         if self.dice.activation == 'softmax':
             refuse_threshold(self.threshold)
+        if self.metric == 'iou' and self.beta != 1:
+            raise ValueError(f"beta is of metric='dice'; got beta={self.beta:g} with metric='iou'")
 
     @classmethod
     def of_loss(cls, options: Union[None, str, DiceOptions], **fields: Any) -> 'MetricOptions':

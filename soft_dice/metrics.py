@@ -13,8 +13,7 @@ import numpy as np
 
 from .counts import one_hot, without_ignored
 from .inputs import check_batch, check_label, check_shapes, floating, prepare, restore, written
-from .metric_options import (Empty, MetricOptions, check_beta, check_empty, check_threshold,
-                             refuse_threshold)
+from .metric_options import Empty, MetricOptions, check_threshold, refuse_threshold
 from .options import DiceOptions
 from .plan import Plan, resolve
 from .resize import resize
@@ -97,13 +96,41 @@ class HardCounts:
         ------
         ValueError : beta or empty outside of that.
         """
-        check_beta('beta', beta)
-        check_empty('empty', empty)
-        weight = beta ** 2
-        twice_tp = (1 + weight) * self.tp
-        nothing = self.tp + self.fp + self.fn == 0
-        denominator = np.where(nothing, 1, twice_tp + self.fp + weight * self.fn)
-        return np.where(nothing, float(empty), twice_tp / denominator)
+        return self.scores(MetricOptions(beta=beta, empty=empty))
+
+    def iou(self, empty: Empty = 'nan') -> np.ndarray:
+        """Intersection over union of each row and class, tp / (tp + fp + fn); as :meth:`dice`."""
+        return self.scores(MetricOptions(metric='iou', empty=empty))
+
+    def scores(self, options: MetricOptions) -> np.ndarray:
+        """The metric of each row and class, (N, K) float64, as the options say."""
+        if options.metric == 'iou':
+            found, possible = self.tp, self.tp + self.fp + self.fn
+        else:
+            weight = options.beta ** 2
+            found = (1 + weight) * self.tp
+            possible = found + self.fp + weight * self.fn
+        labelled = self.tp + self.fn
+        empty = labelled + (self.fp if options.empty_by == 'both' else 0) == 0
+        return np.where(empty, float(options.empty), found / np.where(possible == 0, 1, possible))
+
+    def average(self, options: MetricOptions) -> np.ndarray:
+        """One number for each row, (N,), over its classes; without those that are NaN.
+
+        average : 'macro', their mean; 'weighted', weighted by their pixels in the label; 'micro',
+            the metric of the pixels of all classes.
+        """
+        if options.average == 'micro':
+            pooled = HardCounts(*(each.sum(axis=1, keepdims=True)
+                                  for each in (self.tp, self.fp, self.fn)))
+            return pooled.scores(options)[:, 0]
+        scores = self.scores(options)
+        if options.average == 'macro':
+            return _mean_of_known(scores.T)
+        weights = np.where(np.isnan(scores), 0, self.tp + self.fn)
+        norm = weights.sum(axis=1)
+        weighted = np.where(weights == 0, 0, weights * scores).sum(axis=1)
+        return np.where(norm == 0, np.nan, weighted / np.where(norm == 0, 1, norm))
 
     def per_class(self, beta: float = 1.0, empty: Empty = 'nan') -> np.ndarray:
         """Mean over the rows, (K,), without those that are NaN; NaN where all are."""
@@ -182,8 +209,10 @@ def takes_highest(options: DiceOptions, num_classes: int) -> bool:
 def hard_dice(pred: np.ndarray, label: np.ndarray, num_classes: Optional[int] = None,
               ignore_label: Optional[int] = None, *, options: Optional[DiceOptions] = None,
               threshold: float = 0.5, beta: float = 1.0, empty: Empty = 'nan',
-              per_image: bool = False) -> np.ndarray:
-    """Dice 2 tp / (2 tp + fp + fn) of each counted class, or F-beta, from whole pixels.
+              per_image: bool = False, metric: str = 'dice', average: Optional[str] = None,
+              empty_by: str = 'both') -> np.ndarray:
+    """Dice 2 tp / (2 tp + fp + fn) of each counted class, or F-beta, or intersection over union,
+    from whole pixels.
 
     Parameters
     ----------
@@ -192,10 +221,16 @@ def hard_dice(pred: np.ndarray, label: np.ndarray, num_classes: Optional[int] = 
     ignore_label : pixels with this label are left out; in place of that of the options.
     beta, empty : as :meth:`HardCounts.dice`.
     per_image : False counts over all images; True gives each image's own.
+    metric : 'dice', or 'iou', tp / (tp + fp + fn), also called Jaccard.
+    average : None gives each class; 'macro' the mean of the classes, 'weighted' a mean weighted by
+        the classes' pixels in the label, both without classes that are NaN; 'micro' the metric of
+        the pixels of all classes.
+    empty_by : which classes are ``empty``: 'both', those that are neither predicted nor labelled,
+        or 'label', all that are not labelled, as MONAI has it.
 
     Returns
     -------
-    (K counted classes,) float64; (N, K) with ``per_image``.
+    (K counted classes,) float64; (N, K) with ``per_image``; with an average one axis fewer.
 
     Raises
     ------
@@ -207,11 +242,15 @@ def hard_dice(pred: np.ndarray, label: np.ndarray, num_classes: Optional[int] = 
     >>> hard_dice(np.array([[0, 1, 1]]), np.array([[0, 1, 0]]), num_classes=3)
     array([0.66666667, 0.66666667,        nan])
     """
-    ignoring = {} if ignore_label is None else {'ignore_label': ignore_label}
+    given = {'ignore_label': ignore_label, 'average': average}
+    fields = {name: value for name, value in given.items() if value is not None}
     asked = MetricOptions.of_loss(options, threshold=threshold, beta=beta, empty=empty,
-                                  per_image=per_image, **ignoring)
+                                  per_image=per_image, metric=metric, empty_by=empty_by,
+                                  **fields)
     counts = hard_counts(pred, label, asked.dice, threshold, num_classes)
-    return (counts if per_image else counts.total()).dice(beta, empty)[() if per_image else 0]
+    counts = counts if per_image else counts.total()
+    found = counts.scores(asked) if average is None else counts.average(asked)
+    return found if per_image else found[0]
 
 
 class Tally:
@@ -239,12 +278,13 @@ class Tally:
     def per_class(self) -> np.ndarray:
         """(K,), empty before the first."""
         counts = self.counts
-        return np.zeros(0) if counts is None else counts.per_class(self.options.beta,
-                                                                   self.options.empty)
+        return np.zeros(0) if counts is None else _mean_of_known(counts.scores(self.options))
 
     def mean(self) -> float:
-        """NaN before the first."""
-        return float(_mean_of_known(self.per_class()))
+        """Over the classes; NaN before the first."""
+        if self.options.average == 'macro' or self.counts is None:
+            return float(_mean_of_known(self.per_class()))
+        return float(_mean_of_known(self.counts.average(self.options)))
 
 
 # --- decisions -----------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 """DiceScoreLayer in real nets, and what the caffe command prints of it."""
+import json
 import re
 
 import caffe
@@ -90,6 +91,9 @@ def test_float32_sums_of_many_batches_stay_exact():
 
 @pytest.mark.parametrize('param_str, options, keywords', [
     ('{"ignore_label": 255, "empty": 1}', IGNORING, dict(empty=1)),
+    ('{"ignore_label": 255, "metric": "iou"}', IGNORING, dict(metric='iou')),
+    ('{"ignore_label": 255, "empty_by": "label", "empty": 0}', IGNORING,
+     dict(empty_by='label', empty=0)),
     ('{"ignore_label": 255, "empty": 0, "beta": 2}', IGNORING, dict(empty=0, beta=2)),
     ("{'ignore_label': 255, 'include_background': False}",
      IGNORING.replace(include_background=False), {}),
@@ -109,6 +113,13 @@ def test_per_image():
     per_class = np.where(known, dice, 0).sum(axis=0)[:4] / known.sum(axis=0)[:4]
     np.testing.assert_allclose(caffe_mean(outputs), [per_class.mean(), *per_class, -1],
                                rtol=FLOAT32)
+
+
+@pytest.mark.parametrize('average', ['micro', 'weighted'])
+def test_average(average):
+    outputs = feed(score_net(json.dumps({'ignore_label': 255, 'average': average})))
+    value = hard_dice(SCORE, LABEL[:, 0], options=IGNORING, average=average)
+    np.testing.assert_allclose(caffe_mean(outputs), [value, *expected()[1:]], rtol=FLOAT32)
 
 
 def test_one_top_is_the_mean():

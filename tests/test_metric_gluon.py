@@ -45,9 +45,12 @@ def test_names_and_values_per_class():
 
 @pytest.mark.parametrize('fields', [
     dict(per_image=True), dict(beta=2.0), dict(empty=1, classes=[0, 2]), dict(empty=0),
-    dict(ignore_label=2), dict(ignore_label=2, per_image=True, empty=1)])
+    dict(ignore_label=2), dict(ignore_label=2, per_image=True, empty=1),
+    dict(metric='iou', average='micro'), dict(average='weighted', classes=[3, 1]),
+    dict(empty_by='label', empty=0)])
 def test_the_options_of_the_metric(fields):
-    rules = {name: fields[name] for name in ('beta', 'empty', 'per_image') if name in fields}
+    rules = {name: fields[name] for name in ('beta', 'empty', 'per_image', 'metric', 'average',
+                                             'empty_by') if name in fields}
     options = DiceOptions(**{name: fields[name] for name in fields if name not in rules})
     expected = hard_dice(PRED, LABEL, options=options, **rules)
     if 'per_image' in rules:  # each class over its images, then over the classes
@@ -142,6 +145,11 @@ def test_registry_and_config():
     for again in (mx.metric.create(**config), mx.metric.create(json.dumps(config))):
         assert again.get_config() == config and again.options == metric.options
         assert fed(again).get() == fed(mx.metric.create(**config)).get()
+
+
+def test_the_name_is_that_of_the_metric():
+    assert [name for name, _ in DiceMetric(metric='iou').get_name_value()] == ['iou']
+    assert DiceMetric(metric='iou', name='jaccard').get()[0] == 'jaccard'
 
 
 def test_in_a_composite():

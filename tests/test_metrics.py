@@ -401,3 +401,100 @@ def test_a_loss_s_options_of_another_kind():
 def test_an_empty_tally():
     tally = Tally(MetricOptions())
     assert tally.counts is None and tally.per_class().size == 0 and np.isnan(tally.mean())
+
+
+# --- intersection over union, averages -----------------------------------------------------------
+
+# What the documentation of torchmetrics (dice, jaccard_index, fbeta_score) and of scikit-learn
+# (f1_score) prints for these, as fractions.
+PRINTED = [
+    ([2, 0, 2, 1], [1, 1, 2, 0], 3, dict(average='micro'), 1 / 4),
+    ([2, 1, 0, 1], [2, 1, 0, 0], 3, dict(metric='iou', average='macro'), 2 / 3),
+    ([2, 1, 0, 1], [2, 1, 0, 0], 3, dict(metric='iou'), [1 / 2, 1 / 2, 1]),
+    ([2, 1, 0, 1], [2, 1, 0, 0], 3, dict(beta=2.0), [5 / 9, 5 / 6, 1]),
+    ([2, 1, 0, 1], [2, 1, 0, 0], 3, dict(beta=2.0, average='macro'), 43 / 54),
+    ([0, 2, 1, 0, 0, 1], [0, 1, 2, 0, 1, 2], 3, dict(), [4 / 5, 0, 0]),
+    ([0, 2, 1, 0, 0, 1], [0, 1, 2, 0, 1, 2], 3, dict(average='macro'), 4 / 15),
+    ([0, 2, 1, 0, 0, 1], [0, 1, 2, 0, 1, 2], 3, dict(average='micro'), 1 / 3),
+    ([0, 2, 1, 0, 0, 1], [0, 1, 2, 0, 1, 2], 3, dict(average='weighted'), 4 / 15)]
+
+
+@pytest.mark.parametrize('pred, label, classes, how, expected', PRINTED)
+def test_what_other_packages_print(pred, label, classes, how, expected):
+    found = hard_dice(np.array([pred]), np.array([label]), classes, **how)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+# MONAI's test_compute_meandice: 2 x 2 pixels, for each image and class the pixels that are set.
+MONAI = dict(empty_by='label', per_image=True)
+MULTI = DiceOptions(activation='none', sparse_label=False)
+FOUND = [[(0, 1, 2), (1,), (1, 2, 3)], [(0, 2, 3), (1, 2, 3), (1, 2)]]
+TRUTH = [[(0, 1, 2, 3), (), ()], [(3,), (0, 1), (2,)]]
+FIRST = [[(0, 1, 2, 3), (), ()], [(0, 1, 2, 3), (), ()]]
+NAN = np.nan
+
+
+def masks(pixels):
+    array = np.zeros((len(pixels), len(pixels[0]), 4))
+    for image, classes in enumerate(pixels):
+        for index, each in enumerate(classes):
+            array[image, index, list(each)] = 1
+    return array
+
+
+@pytest.mark.parametrize('pred, label, how, expected', [
+    ([[(0, 3)]], [[(0, 2, 3)]], {}, [[0.8]]),
+    ([[(1,), (2, 3), (0,)], [(3,), (0,), (1, 2)]], [[(3,), (0, 2), (1,)], [(3,), (0, 1), (2,)]],
+     {}, [[0, 1 / 2, 0], [1, 2 / 3, 2 / 3]]),
+    ([[(), (), (0, 1, 2, 3)]] * 2, [[(0, 1, 2, 3), (), ()], [(1, 2), (0, 3), ()]], {},
+     [[0, NAN, NAN], [0, 0, NAN]]),
+    (FOUND, TRUTH, {}, [[6 / 7, NAN, NAN], [1 / 2, 2 / 5, 2 / 3]]),
+    (FOUND, TRUTH, dict(average='macro'), [6 / 7, 47 / 90]),
+    (FOUND, FIRST, {}, [[6 / 7, NAN, NAN], [6 / 7, NAN, NAN]]),
+    ([[(0, 1, 2, 3)] * 2], [[(0, 1, 2, 3)] * 2], {}, [[1, 1]]),
+    ([[()] * 2], [[()] * 2], dict(empty=1, empty_by='both'), [[1, 1]]),
+    ([[(0, 1, 2, 3)] * 2], [[()] * 2], dict(empty=1, empty_by='both'), [[0, 0]])])
+def test_monai_s_own_table(pred, label, how, expected):
+    found = hard_dice(masks(pred), masks(label), options=MULTI, **{**MONAI, **how})
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_monai_s_means():
+    """Its 'mean_batch' is each class over its images, its 'mean' each image, then over them."""
+    arrays = masks(FOUND), masks(TRUTH)
+    classes = Tally(MetricOptions(**MONAI))
+    classes.add(hard_counts(*arrays, MULTI))
+    np.testing.assert_allclose(classes.per_class(), [19 / 28, 2 / 5, 2 / 3], rtol=1e-12)
+    images = hard_dice(*arrays, options=MULTI, average='macro', **MONAI)
+    assert round(images.mean(), 6) == 0.689683
+
+
+def test_averages_leave_out_what_has_no_value():
+    counts = HardCounts([[3, 0, 1], [0, 0, 0]], [[1, 0, 0], [0, 0, 0]], [[1, 0, 3], [0, 0, 0]])
+    average = {name: counts.average(MetricOptions(average=name))
+               for name in ('macro', 'weighted', 'micro')}
+    np.testing.assert_allclose(average['macro'], [(6 / 8 + 2 / 5) / 2, NAN])
+    np.testing.assert_allclose(average['weighted'], [(4 * 6 / 8 + 4 * 2 / 5) / 8, NAN])
+    np.testing.assert_allclose(average['micro'], [8 / 13, NAN])
+    for name, each in average.items():
+        tally = Tally(MetricOptions(average=name, per_image=True))
+        assert np.isnan(tally.mean())
+        tally.add(counts)
+        np.testing.assert_allclose(tally.mean(), each[0])
+
+
+def test_dice_is_a_function_of_iou():
+    iou = hard_dice(PRED, LABEL, metric='iou')
+    np.testing.assert_allclose(hard_dice(PRED, LABEL), 2 * iou / (1 + iou))
+    counts = hard_counts(PRED, LABEL)
+    np.testing.assert_array_equal(counts.total().iou()[0], iou)
+
+
+@pytest.mark.parametrize('how, message', [
+    (dict(metric='jaccard'), "metric must be one of 'dice', 'iou'; got 'jaccard'"),
+    (dict(average='mean'), "average must be one of 'macro', 'micro', 'weighted'; got 'mean'"),
+    (dict(empty_by='pred'), "empty_by must be one of 'both', 'label'; got 'pred'"),
+    (dict(metric='iou', beta=2), "beta is of metric='dice'; got beta=2 with metric='iou'")])
+def test_bad_metric_average_and_empty_by(how, message):
+    with pytest.raises(ValueError, match=message):
+        hard_dice(PRED, LABEL, **how)
