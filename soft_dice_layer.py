@@ -1244,11 +1244,14 @@ def _flatten(array, axis):
 
 
 def floating(pred):
-    """pred as an array of this machine's float32 or float64; anything else is refused."""
+    """pred as an array of this machine's float32, which float16 becomes, or float64; anything else
+    is refused."""
     pred = np.asarray(pred)
-    if pred.dtype.kind != 'f' or pred.dtype.itemsize not in (4, 8):
-        raise ValueError(_format('pred must be float32 or float64, for example pred.astype("float32"); got {0}',
+    if pred.dtype.kind != 'f' or pred.dtype.itemsize not in (2, 4, 8):
+        raise ValueError(_format('pred must be float16, float32 or float64, for example pred.astype("float32"); got {0}',
                 pred.dtype))
+    if pred.dtype == np.float16:
+        return pred.astype(np.float32)
     return pred.astype(pred.dtype.newbyteorder('='), copy=False)
 
 
@@ -2065,8 +2068,8 @@ def soft_dice_loss(pred, label, options=DiceOptions(), pixel_weight=None):
 
     Parameters
     ----------
-    pred : (N, C, ...) float32 or float64, any number of further axes; logits, or what
-        ``options.activation`` applies to.
+    pred : (N, C, ...) float16, which is computed in float32, float32 or float64, any number of
+        further axes; logits, or what ``options.activation`` applies to.
     label : (N, ...) or (N, 1, ...) class indices of any numeric dtype; with
         ``sparse_label=False`` the shape of pred, values in [0, 1].  With ``resize`` its sizes,
         those of the axes after the classes, may be others than pred's.
@@ -2103,8 +2106,9 @@ def soft_dice_loss_vjp(pred, label, options=DiceOptions(), pixel_weight=None):
     Returns
     -------
     loss : as :func:`soft_dice_loss`.
-    vjp : (upstream, out=None) -> gradient of sum(upstream * loss), shape and dtype of pred, written
-        into ``out`` where that is given.  ``upstream`` is d(objective)/d(loss): a number for every
+    vjp : (upstream, out=None) -> gradient of sum(upstream * loss), shape and dtype of pred (of
+        float16 in float32, as float16 has nothing below 6e-8), written into ``out`` where that is
+        given.  ``upstream`` is d(objective)/d(loss): a number for every
         entry of the loss alike, or an array of loss's shape.  vjp raises ValueError for any other
         shape.  It may read pred, label and pixel_weight again: change none of them before.
 
@@ -2668,7 +2672,7 @@ def hard_counts(pred, label, options=DiceOptions(), threshold=0.5, num_classes=N
 
     Parameters
     ----------
-    pred : (N, C, ...) float32 or float64, as the losses take it; or, with ``num_classes``, the
+    pred : (N, C, ...) floating, as the losses take it; or, with ``num_classes``, the
         class that was decided for each pixel, whole numbers in [0, num_classes).
     label : as the losses take it; or, with ``num_classes``, the shape of pred.
     options : what is read of them is activation, sparse_label, axis, classes,
@@ -3050,7 +3054,8 @@ def dice_ce_loss(pred, label, options=DiceCEOptions(), pixel_weight=None):
 
     Parameters
     ----------
-    pred : (N, C, ...) float32 or float64 logits, any number of further axes.
+    pred : (N, C, ...) float16, which is computed in float32, float32 or float64 logits, any number
+        of further axes.
     label : (N, ...) or (N, 1, ...) class indices of any numeric dtype; with
         ``sparse_label=False`` the shape of pred, values in [0, 1].
     options : DiceCEOptions, or the name of a preset, such as 'nnunet'.

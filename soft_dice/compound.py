@@ -21,7 +21,8 @@ def dice_ce_loss(pred: np.ndarray, label: np.ndarray,
 
     Parameters
     ----------
-    pred : (N, C, ...) float32 or float64 logits, any number of further axes.
+    pred : (N, C, ...) float16, which is computed in float32, float32 or float64 logits, any number
+        of further axes.
     label : (N, ...) or (N, 1, ...) class indices of any numeric dtype; with
         ``sparse_label=False`` the shape of pred, values in [0, 1].
     options : DiceCEOptions, or the name of a preset, such as 'nnunet'.

@@ -218,11 +218,14 @@ def _flatten(array: np.ndarray, axis: int) -> np.ndarray:
 
 
 def floating(pred: np.ndarray) -> np.ndarray:
-    """pred as an array of this machine's float32 or float64; anything else is refused."""
+    """pred as an array of this machine's float32, which float16 becomes, or float64; anything else
+    is refused."""
     pred = np.asarray(pred)
-    if pred.dtype.kind != 'f' or pred.dtype.itemsize not in (4, 8):
-        raise ValueError('pred must be float32 or float64, for example pred.astype("float32"); '
-                         f'got {pred.dtype}')
+    if pred.dtype.kind != 'f' or pred.dtype.itemsize not in (2, 4, 8):
+        raise ValueError('pred must be float16, float32 or float64, for example '
+                         f'pred.astype("float32"); got {pred.dtype}')
+    if pred.dtype == np.float16:  # sums in it overflow at 65504 pixels
+        return pred.astype(np.float32)
     return pred.astype(pred.dtype.newbyteorder('='), copy=False)
 
 

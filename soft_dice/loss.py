@@ -35,8 +35,8 @@ def soft_dice_loss(pred: np.ndarray, label: np.ndarray,
 
     Parameters
     ----------
-    pred : (N, C, ...) float32 or float64, any number of further axes; logits, or what
-        ``options.activation`` applies to.
+    pred : (N, C, ...) float16, which is computed in float32, float32 or float64, any number of
+        further axes; logits, or what ``options.activation`` applies to.
     label : (N, ...) or (N, 1, ...) class indices of any numeric dtype; with
         ``sparse_label=False`` the shape of pred, values in [0, 1].  With ``resize`` its sizes,
         those of the axes after the classes, may be others than pred's.
@@ -76,8 +76,9 @@ def soft_dice_loss_vjp(pred: np.ndarray, label: np.ndarray,
     Returns
     -------
     loss : as :func:`soft_dice_loss`.
-    vjp : (upstream, out=None) -> gradient of sum(upstream * loss), shape and dtype of pred, written
-        into ``out`` where that is given.  ``upstream`` is d(objective)/d(loss): a number for every
+    vjp : (upstream, out=None) -> gradient of sum(upstream * loss), shape and dtype of pred (of
+        float16 in float32, as float16 has nothing below 6e-8), written into ``out`` where that is
+        given.  ``upstream`` is d(objective)/d(loss): a number for every
         entry of the loss alike, or an array of loss's shape.  vjp raises ValueError for any other
         shape.  It may read pred, label and pixel_weight again: change none of them before.
 

@@ -157,7 +157,7 @@ def hard_counts(pred: np.ndarray, label: np.ndarray, options: DiceOptions = Dice
 
     Parameters
     ----------
-    pred : (N, C, ...) float32 or float64, as the losses take it; or, with ``num_classes``, the
+    pred : (N, C, ...) floating, as the losses take it; or, with ``num_classes``, the
         class that was decided for each pixel, whole numbers in [0, num_classes).
     label : as the losses take it; or, with ``num_classes``, the shape of pred.
     options : what is read of them is activation, sparse_label, axis, classes,

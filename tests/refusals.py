@@ -369,18 +369,14 @@ CLASSES = [
 # --- dtypes, and what only NumPy is given ---------------------------------------------------------
 
 casts = 'Gluon computes it in float32'
+FLOATING = ('pred must be float16, float32 or float64, for example pred.astype("float32"); '
+            'got ')
 
 DTYPES = [
-    Refusal('pred int64', 'pred must be float32 or float64, for example pred.astype("float32"); '
-                          'got int64', pred=PRED.astype('int64'),
+    Refusal('pred int64', f'{FLOATING}int64', pred=PRED.astype('int64'),
             but={MXNET: (LOSS, casts)}),
-    Refusal('pred float16', 'pred must be float32 or float64, for example pred.astype("float32"); '
-                            'got float16', pred=PRED.astype('float16'),
-            but={MXNET: (LOSS, casts)}),
-    Refusal('pred complex', 'pred must be float32 or float64, for example pred.astype("float32"); '
-                            'got complex128', pred=PRED.astype(complex)),
-    Refusal('no pred', 'pred must be float32 or float64, for example pred.astype("float32"); '
-                       'got object', pred=None),
+    Refusal('pred complex', f'{FLOATING}complex128', pred=PRED.astype(complex)),
+    Refusal('no pred', f'{FLOATING}object', pred=None),
     Refusal('label of text', 'label must be an array of numbers; got dtype <U1',
             label=np.full(LABEL.shape, 'a')),
     Refusal('label of objects', 'label must be an array of numbers; got dtype object',

@@ -323,3 +323,16 @@ def test_upstream_may_be_of_any_dtype(vjp_of):
     _, vjp = vjp_of(pred, np.repeat(LABEL, 2, axis=0), options(batch_dice=True))
     upstream = np.array([2048, 1])
     assert (vjp(upstream.astype('float16')) == vjp(upstream.astype('float64'))).all()
+
+
+def test_float16_is_computed_in_float32():
+    rng = np.random.RandomState(0)
+    pred = rng.standard_normal((1, 2, 300, 300)).astype('float16')  # more pixels than it can sum
+    label = rng.randint(0, 2, (1, 300, 300)).astype('uint8')
+    loss, vjp = soft_dice_loss_vjp(pred, label)
+    expected, expected_vjp = soft_dice_loss_vjp(pred.astype('float32'), label)
+    assert (loss == expected).all() and vjp(1.0).dtype == np.float32
+    assert (vjp(1.0) == expected_vjp(1.0)).all() and vjp(1.0).any()
+    half = np.empty(pred.shape, 'float16')
+    assert vjp(2.0 ** 16, out=half) is half
+    assert (half == expected_vjp(2.0 ** 16).astype('float16')).all()

@@ -223,7 +223,7 @@ def test_infinity_decides():
 
 @pytest.mark.parametrize('pred, label, options, message', [
     (PRED, LABEL[:1], DiceOptions(), 'label must have one value per pixel'),
-    (PRED.astype(int), LABEL, DiceOptions(), 'pred must be float32 or float64'),
+    (PRED.astype(int), LABEL, DiceOptions(), 'pred must be float16, float32 or float64'),
     (PRED, LABEL + 1, DiceOptions(), r'label must be a whole number in \[0, 4\).*got 4'),
     (PRED, PRED, SIGMOID, r'a dense label must lie in \[0, 1\]'),
     (PRED, LABEL, DiceOptions(activation='sigmoid'), 'needs a prediction of one channel'),
