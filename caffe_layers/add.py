@@ -29,10 +29,13 @@ def add(arguments: argparse.Namespace) -> int:
     path = arguments.net
     text = reader.read_text(path)
     net = reader.read(text, path)
-    if not NO_CAFFE:
-        caffe_proto.parse_net(text, path)  # which knows every field
+    unknown = [] if NO_CAFFE else caffe_proto.read_net(text, path).unknown
     asked = request.read(arguments)
-    site = place.find(net, asked)
+    try:
+        site = place.find(net, asked)
+    except CannotRun as error:
+        raise CannotRun(f'{error}' + (f'.  This Caffe does not know {caffe_proto.listed(unknown)}'
+                                      if unknown else '')) from None
     if site.ours is not None:
         _check_same(site.ours, asked)
         say(f'{path} has the loss already, {prototxt.described(site.ours)}: nothing to do.')
@@ -42,7 +45,8 @@ def add(arguments: argparse.Namespace) -> int:
     for note in [what_happens(net, site, layer), *notes]:
         say(note)
     show_difference(text, new_text, path, asked.target)
-    proof = None if NO_CAFFE else prove(text, new_text, layer.name, site.phase, path)
+    proof = None if NO_CAFFE else prove(
+        text, new_text, layer.name, site.phase, path, asked.shape)
     say(files.rewrite(path, text, new_text) if asked.in_place
         else files.write(asked.target, new_text))
     say(proof.sentence if proof else f'Not proved: {NO_CAFFE}.  There, `python -m caffe_layers '

@@ -1,5 +1,6 @@
 """Does a net work with a new loss in it?  Runs it once, in real Caffe, in a process of its own."""
-from typing import Any, List, NamedTuple, Tuple
+import os
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -22,24 +23,33 @@ class Proof(NamedTuple):
     sentence: str
 
 
-def prove(text: str, new_text: str, name: str, phase: int, path: str) -> Proof:
+def prove(text: str, new_text: str, name: str, phase: int, path: str,
+          shape: Optional[Shape] = None) -> Proof:
     """Run the net, or, where Caffe could not load it before either, the new layer by itself.
 
     text, new_text : the net without and with the layer ``name``.
     path : how the net is called.
+    shape : of the prediction, for the layer by itself.
 
     Raises
     ------
     CannotRun : the net with the layer is worse than that without.
     """
-    net = caffe_proto.parse_net(new_text, path)
-    layers = [layer for layer in net.layer if prototxt.in_phase(layer, phase)]
+    new = caffe_proto.read_net(new_text, path)
+    layers = [layer for layer in new.net.layer if prototxt.in_phase(layer, phase)]
     layer = [each for each in layers if each.name == name][-1]
-    with Session(NetTrial, limit=LIMIT) as trial:
+    unknown = new.unknown_in(phase)
+    if unknown:
+        return _without_net(layer, layers, shape, 'Not proved in the net: '
+                            + caffe_proto.foreign(unknown))
+    with Session(NetTrial, os.path.dirname(path), limit=LIMIT) as trial:
         try:
-            trial.call('load', new_text, phase)
-        except (Refused, Died) as error:
-            return _without_net(layer, layers, _before(text, phase, str(error)))
+            trial.call('load', new.text, phase)
+        except (CannotRun, Refused, Died) as error:
+            old = caffe_proto.read_net(text, path)
+            reason = _before(old.text, phase, path, str(error))
+            return _without_net(layer, layers, shape, 'Not proved in the net, which Caffe could '
+                                f'not load here before either: {reason}')
         try:
             seen = trial.call('run', name, list(layer.bottom))
         except Hung as error:
@@ -53,12 +63,12 @@ def prove(text: str, new_text: str, name: str, phase: int, path: str) -> Proof:
     return _in_net(seen, layer)
 
 
-def _before(text: str, phase: int, reason: str) -> str:
+def _before(text: str, phase: int, path: str, reason: str) -> str:
     """Why the net could not be loaded without the layer.  Raises CannotRun where it could."""
-    with Session(NetTrial, limit=LIMIT) as trial:
+    with Session(NetTrial, os.path.dirname(path), limit=LIMIT) as trial:
         try:
             trial.call('load', text, phase)
-        except (Refused, Died) as error:
+        except (CannotRun, Refused, Died) as error:
             return str(error)
     raise CannotRun(f'nothing was written: Caffe cannot load the net with the loss: {reason}')
 
@@ -72,18 +82,23 @@ def _in_net(seen: Pass, layer: Any) -> Proof:
     return Proof(works, ('Proved: ' if works else 'Not proved: ') + start + words)
 
 
-def _without_net(layer: Any, layers: List[Any], reason: str) -> Proof:
-    start = f'Not proved in the net, which Caffe could not load here before either: {reason}.  '
-    channels = prototxt.channels_of(layer, layer.bottom[0], layers)
-    if channels is None:
-        return Proof(False, start + f'How many classes {layer.bottom[0]} has is not said in it, so '
-                     'the layer was not run by itself.')
-    pred = (2, channels, 5, 6)
-    one = (2, 1, 5, 6)
+def _without_net(layer: Any, layers: List[Any], shape: Optional[Shape], start: str) -> Proof:
+    blob = layer.bottom[0]
+    channels = prototxt.channels_of(layer, blob, layers)
+    if shape is None and channels is None:
+        return Proof(False, f'{start}.  How many classes {blob} has is not said in it, so the '
+                     'layer was not run by itself: give the shape of the prediction, for example '
+                     '--shape 2,21,9,8.')
+    pred = shape or (2, channels or 1, 5, 6)
+    if channels not in (None, *pred[1:2]):
+        raise CannotRun(f'nothing was written: {blob} has {channels} channels, but --shape is '
+                        f'{pred}')
+    one = pred[:1] + (1,) + pred[2:]
     options = params.of_layer(layer).dice
     shapes: List[Shape] = [pred, one if options.sparse_label else pred, one]
     _, words = _by_itself(layer, shapes[:len(layer.bottom)])
-    return Proof(False, start + f'Of the layer by itself, on {pred}, ' + words)
+    hint = '' if shape else '  --shape gives it another shape.'
+    return Proof(False, f'{start}.  Of the layer by itself, on {pred}, {words}{hint}')
 
 
 def _by_itself(layer: Any, shapes: List[Shape]) -> Tuple[bool, str]:

@@ -1,6 +1,7 @@
 """Finds the loss layers of a net and what they are fed, from its prototxt.  No net is made here.
 
-A net is here what ``reader`` or ``caffe_proto`` made of its prototxt.
+A net is here what ``reader`` or ``caffe_proto`` made of its prototxt.  Names of layers that only
+forks of Caffe have are those of the forks' own nets.
 """
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -21,9 +22,10 @@ ACTIVATIONS = {'Softmax': 'softmax', 'Sigmoid': 'sigmoid'}
 KEEP_VALUES = ('Reshape', 'Flatten', 'Crop', 'Split', 'Concat', 'Slice', 'Dropout', 'Silence')
 SCORES = ('Convolution', 'Deconvolution', 'InnerProduct', 'BatchNorm', 'Scale', 'Bias', 'ReLU',
           'PReLU', 'ELU', 'TanH', 'LRN', 'MVN')  # what they make is no probability
+# The last ones are of forks: DeepLab's and PSPNet's, and SegNet's.
 KEEP_CHANNELS = ('Crop', 'Split', 'Dropout', 'Softmax', 'Sigmoid', 'TanH', 'ReLU', 'PReLU', 'ELU',
                  'BatchNorm', 'Scale', 'Bias', 'Power', 'Exp', 'Log', 'AbsVal', 'LRN', 'MVN',
-                 'Pooling', 'Eltwise')
+                 'Pooling', 'Eltwise', 'Interp', 'BN', 'SyncBN', 'Upsample')
 
 
 class Loss(NamedTuple):
@@ -88,7 +90,7 @@ def _is_loss(layer: Any, used: Any) -> bool:
     if any(layer.loss_weight):
         return True
     if layer.type != 'Python':
-        return layer.type.endswith('Loss') and not len(layer.loss_weight)
+        return 'Loss' in layer.type and not len(layer.loss_weight)
     called_loss = 'loss' in (layer.name + layer.python_param.layer).lower()
     return called_loss and not used.intersection(layer.top) and not len(layer.loss_weight)
 

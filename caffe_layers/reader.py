@@ -3,6 +3,7 @@
 The messages look like those of Caffe's own caffe_pb2, with the names, the defaults and the numbers
 of caffe.proto.  What is not named here, a fork's fields for example, may be there and is passed by.
 """
+import dataclasses
 import re
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple, Union
@@ -94,13 +95,23 @@ def _message(fields: Sequence[Field], kind: Kind) -> Message:
     """Raises ValueError for a value that is none of its field, or one too many."""
     values: Dict[str, Any] = {}
     for name, known in kind.items():
-        found = [_value(each, known.value) for field in fields if field.name == name
-                 for each in ((field,) if field.items is None else field.items)]
+        each = [each for field in fields if field.name == name
+                for each in ((field,) if field.items is None else field.items)]
+        if isinstance(known.value, dict) and not known.many and each[1:]:
+            each = [_together(each)]
+        found = [_value(one, known.value) for one in each]
         if len(found) > 1 and not known.many:
             raise ValueError(f'{name} is there {len(found)} times')
         values[name] = found if known.many else found[0] if found else known.default
     there = {field.name for field in fields}
     return Message(given=tuple(name for name in kind if name in there), **values)
+
+
+def _together(messages: Sequence[Field]) -> Field:
+    """One message of several, as an older protobuf reads them; nets of forks rely on it."""
+    wrong = [each for each in messages if each.words]
+    return (wrong or [dataclasses.replace(messages[0], fields=tuple(
+        field for each in messages for field in each.fields))])[0]
 
 
 def _value(field: Field, value: Union[Scalar, Kind]) -> Any:

@@ -8,6 +8,8 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from soft_dice.arrays import CannotRun
+from soft_dice.checker.command import shape
+from soft_dice.checker.subject import Shape
 from soft_dice.param_str import parse_param_str
 
 from . import files
@@ -27,6 +29,7 @@ class Request(NamedTuple):
     replace : name of the layer to replace.
     beside : replace nothing.
     name, loss_weight : of our layer.
+    shape : of the prediction, for the proof of a layer whose net cannot be loaded.
     """
 
     path: str
@@ -41,6 +44,7 @@ class Request(NamedTuple):
     beside: bool
     name: Optional[str]
     loss_weight: Optional[float]
+    shape: Optional[Shape] = None
 
 
 def read(arguments: argparse.Namespace) -> Request:
@@ -48,7 +52,8 @@ def read(arguments: argparse.Namespace) -> Request:
     target = files.target(arguments.net, arguments.output, arguments.in_place, arguments.force)
     return Request(arguments.net, target, arguments.in_place, arguments.pred, arguments.label,
                    arguments.weights, LAYERS[arguments.loss], _options(arguments),
-                   arguments.replace, arguments.beside, arguments.name, arguments.loss_weight)
+                   arguments.replace, arguments.beside, arguments.name, arguments.loss_weight,
+                   arguments.shape)
 
 
 def _options(arguments: argparse.Namespace) -> Dict[str, Any]:
@@ -98,6 +103,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--beside', action='store_true', help='add it and replace nothing')
     parser.add_argument('--name', metavar='NAME',
                         help="of the layer; by default that of the one it replaces")
+    parser.add_argument('--shape', metavar='N,C,...', type=shape,
+                        help='of the prediction, for example 2,21,9,8: where Caffe cannot load the '
+                        'net here, the layer is proved on it by itself')
     parser.add_argument('--output', metavar='FILE', help='by default NET_dice.prototxt')
     parser.add_argument('--force', action='store_true', help='overwrite the output')
     parser.add_argument('--in-place', action='store_true',

@@ -563,6 +563,48 @@ def test_data_that_is_elsewhere(folder, capsys):
     assert not os.path.exists('net_dice.prototxt')
 
 
+SOURCE = ('layer { name: "source" type: "Python" top: "data" top: "label" '
+          'python_param { module: "our_source" layer: "Source" } }\n')
+
+
+def test_a_data_layer_whose_module_is_missing(folder, monkeypatch, capsys):
+    added(SOURCE + scores() + softmax_loss(), status=1)
+    out = capsys.readouterr().out
+    assert ("could not load here before either: layer 'source': the module our_source cannot be "
+            "imported: ModuleNotFoundError: No module named 'our_source'; it was looked for in the "
+            f'current directory, {folder}, and on PYTHONPATH.  Of the layer by itself, on ') in out
+    (folder / 'elsewhere').mkdir()
+    monkeypatch.chdir(folder / 'elsewhere')
+    assert main(['add', '../net.prototxt', '--force']) == 1
+    assert f"looked for in the net's folder, {folder}, the current" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('code, status, says', [
+    ('pass', 0, 'Proved: Caffe loads the net; the loss is '),
+    ('import no_such_reader', 1, "before either: ModuleNotFoundError: No module named 'no_such_re"),
+    ('open("no/such/list")', 1, 'before either: FileNotFoundError: [Errno 2] No such file or dir'),
+    ('raise SystemExit(3)', 1, 'before either: ')])
+def test_a_data_layer_in_the_folder_of_the_net(code, status, says, folder, monkeypatch, capsys):
+    """Found though the command is run elsewhere; and where it fails, its own error is told."""
+    (folder / 'our_source.py').write_text(
+        'import caffe\n'
+        'class Source(caffe.Layer):\n'
+        f'    def setup(self, bottom, top): {code}\n'
+        '    def reshape(self, bottom, top):\n'
+        '        top[0].reshape(2, 3, 9, 8)\n'
+        '        top[1].reshape(2, 1, 9, 8)\n'
+        '    def forward(self, bottom, top): top[0].data[...] = top[1].data[...] = 1\n'
+        '    def backward(self, top, propagate_down, bottom): pass\n')
+    write(SOURCE + scores() + softmax_loss())
+    (folder / 'elsewhere').mkdir()
+    monkeypatch.chdir(folder / 'elsewhere')
+    assert main(['add', '../net.prototxt']) == status
+    out = capsys.readouterr().out
+    assert says in out and 'SystemError' not in out
+    if not status:
+        assert main(['check', '../net_dice.prototxt']) == 0
+
+
 def test_data_that_is_elsewhere_and_classes_unknown(folder, capsys):
     added(NO_DATA + softmax_loss(bottoms=('data', 'label')), status=1)
     assert 'How many classes data has is not said in it' in capsys.readouterr().out
@@ -701,7 +743,8 @@ def test_a_net_that_takes_too_long(folder, capsys, monkeypatch):
     ('layers { name: "x" type: DATA }', [], 'old format .* upgrade_net_proto_text'),
     ('net: "train.prototxt" base_lr: 1', [], 'a solver file; give the net .* train.prototxt\n'),
     ('net_param { } base_lr: 1', [], 'is a solver file; .* it holds itself'),
-    ('layer { nome: "x" }', [], 'not the prototxt of a net: line 1:9'),
+    ('layer { nome: "x" }', [],
+     'This Caffe does not know the field nome, unless it is name .line 1., the layer type'),
     (b'\xef\xbb\xbf' + NET.encode(), [], 'begins with a byte order mark'),
     (b'layer { name: "\xb1" }', [], 'not the prototxt of a net: '),
     (b'\n\0caffemodel', [], 'cannot be read: it is not a text file'),

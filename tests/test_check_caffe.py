@@ -595,14 +595,23 @@ def test_a_module_that_is_missing_is_named(tmp_path, capsys):
     assert main(['check', path]) == 2
     said = capsys.readouterr().err
     assert ("layer 'data': the module their_data cannot be imported: ModuleNotFoundError: No "
-            "module named 'their_data'; it must be in the current directory or on PYTHONPATH.  "
+            f"module named 'their_data'; it was looked for in the net's folder, {tmp_path}, the "
+            f'current directory, {os.getcwd()}, and on PYTHONPATH.  '
             'What its loss needs of it are the shapes') in said
     path = net_file(tmp_path, SOURCE % 'their_data', python('their_loss:Loss'))
     for arguments in ([], ['--pred', '2,4,9,8', '--label', '2,1,9,8']):
         assert main(['check', path] + arguments) == 2
         said = capsys.readouterr().err
-        assert "No module named 'their_loss'; it must be in" in said and 'the shapes' not in said
+        assert "No module named 'their_loss'; it was looked for in" in said
+        assert 'the shapes' not in said
         assert said.count('\n') == 1
+
+
+def test_a_loss_in_the_folder_of_its_net_is_found(tmp_path):
+    (tmp_path / 'loss_beside_its_net.py').write_text('from zoo_caffe import Linear\n')
+    path = net_file(tmp_path, input_layer('score', PRED), input_layer('label', LABEL), SOFTMAX,
+                    python('loss_beside_its_net:Linear'))
+    assert bad(check_net(path)) == bad(check_net(path, pred=PRED, label=LABEL)) == {}
 
 
 def test_an_error_that_caffe_printed_itself_is_told(tmp_path):
@@ -649,7 +658,7 @@ def test_an_error_of_several_lines_is_told_in_one(tmp_path):
 
 
 def test_prototxt_that_is_none(tmp_path):
-    for text, message in [('layer { nome: "x" }', 'not the prototxt of a net: line 1:9'),
+    for text, message in [('layer { top: 1 }', 'not the prototxt of a net: top must be a string'),
                           ('layers { name: "x" }', 'old format'),
                           (input_layer('pred', PRED), 'no loss layer .* with --layer: pred'),
                           ('', 'name it with --layer: none')]:
@@ -664,7 +673,7 @@ def test_prototxt_that_is_none(tmp_path):
 
 
 def test_reading_a_net_makes_none(tmp_path):
-    net = caffe_proto.read(net_file(tmp_path, DATABASE, loss_layer('SoftmaxWithLoss')))
+    net = caffe_proto.read(net_file(tmp_path, DATABASE, loss_layer('SoftmaxWithLoss'))).net
     (loss,) = prototxt.losses(net)
     assert (loss.layer.name, loss.pred, loss.label, loss.input) == ('loss', 0, 1, 'raw')
 

@@ -1,5 +1,6 @@
 """What is checked: a layer, of a net or on its own, and the input that it is checked on."""
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+import os
+from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -71,13 +72,32 @@ def class_name(layer: Union[type, str]) -> str:
 
 def net_cases(path: str, layer: Optional[str], asked: Asked) -> List[Case]:
     """The cases of a net's losses, or of the one named.  Raises CannotRun."""
-    net = caffe_proto.read(path)
-    losses = prototxt.choose(net, layer, path)
+    reading = caffe_proto.read(path)
+    losses = prototxt.choose(reading.net, layer, path)
+    _refuse_foreign(losses, path)
     blobs = _Blobs()
     known = asked.pred is not None and asked.label is not None
     if not known or any(len(loss.layer.bottom) > 2 for loss in losses):
-        blobs = _read_net(net, path, losses, known)
-    return [_net_case(loss, blobs, asked) for loss in losses]
+        blobs = _read_net(reading, path, losses, known)
+    cases = [_net_case(loss, blobs, asked, os.path.dirname(path)) for loss in losses]
+    for case, loss in zip(cases, losses):
+        inside = [each for each in reading.unknown if each.layer is not None
+                  and reading.net.layer[each.layer] == loss.layer]
+        if inside:
+            case.assumed.append('the loss is looked at as this Caffe has it, without '
+                                + caffe_proto.listed(inside))
+    return cases
+
+
+def _refuse_foreign(losses: List[prototxt.Loss], path: str) -> None:
+    """Raise CannotRun for a loss that this Caffe has not."""
+    for loss in losses:
+        if not caffe_proto.has_type(loss.layer):
+            known = [each.layer.name for each in losses if caffe_proto.has_type(each.layer)]
+            raise CannotRun(
+                f'{loss.layer.name!r} of {path} is of type {loss.layer.type}, which this Caffe '
+                "does not have: run this command with the Python of the fork that has it"
+                + ''.join(f', or look at another loss with --layer {name}' for name in known[:1]))
 
 
 class _Blobs(NamedTuple):
@@ -87,16 +107,20 @@ class _Blobs(NamedTuple):
     values: Dict[str, np.ndarray] = {}
 
 
-def _read_net(net: Any, path: str, losses: List[prototxt.Loss], known: bool) -> _Blobs:
+def _read_net(reading: caffe_proto.Reading, path: str, losses: List[prototxt.Loss],
+              known: bool) -> _Blobs:
     """From the net, which is loaded for that, with whatever data it reads.
 
     known : are the shapes of prediction and label?  Then the net need not load.
     """
-    with Session(NetReader, limit=120.0) as reader:
+    unknown = reading.unknown_in(prototxt.TRAIN)
+    with Session(NetReader, os.path.dirname(path), limit=120.0) as reader:
         for loss in losses:  # without these no shapes would help
             reader.call('find', str(loss.layer))
         try:
-            shapes = reader.call('shapes', str(net))
+            if unknown:
+                raise CannotRun(caffe_proto.foreign(unknown))
+            shapes = reader.call('shapes', reading.text)
             return _Blobs(shapes, _values(reader, losses))
         except (CannotRun, Refused, Died) as error:
             if known:
@@ -121,7 +145,7 @@ def _values(reader: Session, losses: List[prototxt.Loss]) -> Dict[str, np.ndarra
     return found
 
 
-def _net_case(loss: prototxt.Loss, blobs: _Blobs, asked: Asked) -> Case:
+def _net_case(loss: prototxt.Loss, blobs: _Blobs, asked: Asked, folder: str) -> Case:
     bottoms = list(loss.layer.bottom)
     assumed = [f'{bottoms[loss.pred]} is the prediction, {bottoms[loss.label]} the label']
     pred = asked.pred or blobs.shapes.get(bottoms[loss.pred], ())
@@ -142,7 +166,7 @@ def _net_case(loss: prototxt.Loss, blobs: _Blobs, asked: Asked) -> Case:
     given = loss.given if asked.input is None else Given.of(asked.input)
     if asked.input is None:
         assumed.append(f'the prediction is {example.input}')
-    spec = Spec(str(loss.layer), feed, loss.pred, loss.label)
+    spec = Spec(str(loss.layer), feed, loss.pred, loss.label, folder)
     case = Case(loss.layer.name or loss.layer.type, spec, example, assumed, given, loss.weighted)
     return case if asked.pred or asked.label else _smaller(case)
 

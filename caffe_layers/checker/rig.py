@@ -3,6 +3,8 @@
 This runs in the child process of a worker.Session, where it may abort.
 """
 import importlib
+import os
+import sys
 import tempfile
 from typing import Any, Dict, List, NamedTuple, Optional, Set
 
@@ -24,12 +26,14 @@ class Spec(NamedTuple):
     layer : a LayerParameter in prototxt.
     feed : what leads from the checks' arrays to the layer's.
     pred, label : which bottoms these are; the others are what is further in the feed.
+    folder : of the net that the layer is of, where its module may be.
     """
 
     layer: str
     feed: Feed = Feed()
     pred: int = 0
     label: int = 1
+    folder: Optional[str] = None
 
     @property
     def parameter(self) -> Any:
@@ -61,8 +65,9 @@ class Rig:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
+        _look_in(spec.folder)
         self.parameter = spec.parameter
-        self.layer_class = _python_class(self.parameter)
+        self.layer_class = _python_class(self.parameter, spec.folder)
         self._nets: Dict[Any, caffe.Net] = {}
         self._stand_ins: Dict[Any, StandInLayer] = {}
         self._taken: Set[Any] = set()  # shapes the real layer has run on
@@ -233,21 +238,22 @@ class StandInLayer:
 
 
 class NetReader:
-    """Shapes and values in a net that is loaded as it stands, with its data layers."""
+    """Shapes and values in a net that is loaded as it stands, with its data layers.
+
+    folder : of the net, where its Python layers may be.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        _look_in(folder)
 
     def find(self, text: str) -> None:
         """Raises CannotRun where this is a Python layer that cannot be found."""
-        layer = caffe_proto.parse(text, caffe_pb2.LayerParameter())
-        try:
-            _python_class(layer)
-        except CannotRun as error:
-            raise CannotRun(f'layer {layer.name!r}: {error}') from None
+        _find(caffe_proto.parse(text, caffe_pb2.LayerParameter()), self._folder)
 
     def shapes(self, text: str) -> Dict[str, Shape]:
         """Raises CannotRun for a Python layer that cannot be found."""
-        for layer in caffe_proto.parse(text, caffe_pb2.NetParameter()).layer:
-            if prototxt.in_training(layer):
-                self.find(str(layer))
+        _find_all(text, caffe.TRAIN, self._folder)
         self._net = load(text)
         return {name: tuple(blob.shape) for name, blob in self._net.blobs.items()}
 
@@ -275,13 +281,20 @@ class Pass(NamedTuple):
 
 
 class NetTrial:
-    """A net that is loaded as it stands, with its data layers, and run."""
+    """A net that is loaded as it stands, with its data layers, and run.
 
-    def __init__(self) -> None:
+    folder : of the net, where its Python layers may be.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        _look_in(folder)
         caffe.set_random_seed(0)
         self._net: Any = None
 
     def load(self, text: str, phase: int) -> None:
+        """Raises CannotRun for a Python layer that cannot be found."""
+        _find_all(text, phase, self._folder)
         self._net = load(text, phase)
 
     def run(self, name: str, bottoms: List[str]) -> Optional[Pass]:
@@ -308,6 +321,28 @@ class NetTrial:
                     bool(net.params), list(net.inputs), shapes)
 
 
+def _look_in(folder: Optional[str]) -> None:
+    """Let modules be imported from a folder, too: '' is the current one, None is none."""
+    if folder is not None:
+        sys.path.append(os.path.abspath(folder))
+
+
+def _find_all(text: str, phase: int, folder: str) -> None:
+    """Raises CannotRun for a Python layer of the net that cannot be found.  Caffe would say no more
+    of it than that something returned NULL.
+    """
+    for layer in caffe_proto.parse(text, caffe_pb2.NetParameter()).layer:
+        if prototxt.in_phase(layer, phase):
+            _find(layer, folder)
+
+
+def _find(layer: Any, folder: str) -> None:
+    try:
+        _python_class(layer, folder)
+    except CannotRun as error:
+        raise CannotRun(f'layer {layer.name!r}: {error}') from None
+
+
 def load(text: str, phase: int = caffe.TRAIN) -> caffe.Net:
     """A net.  Caffe wants a file; this one has no name and cannot be left behind."""
     with tempfile.TemporaryFile() as file:
@@ -330,21 +365,31 @@ def _renamed(parameter: Any, bottoms: int, upstream: float) -> Any:
     return layer
 
 
-def _python_class(parameter: Any) -> Any:
-    """The class of a Python layer; None for a layer of Caffe's own."""
+def _python_class(parameter: Any, folder: Optional[str]) -> Any:
+    """The class of a Python layer, from the folder, too; None for a layer of Caffe's own."""
     if parameter.type != 'Python':
         return None
     module, name = parameter.python_param.module, parameter.python_param.layer
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except Exception as error:
-        raise CannotRun(f'the module {module} cannot be imported: {described(error)}; it must be '
-                        'in the current directory or on PYTHONPATH') from None
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
+        where = _looked_for(folder) if getattr(error, 'name', None) == module else ''
+        raise CannotRun(f'the module {module} cannot be imported: {described(error)}{where}'
+                        ) from None
     if found is None:
         raise CannotRun(f'the module {module} has no {name}')
     if not (isinstance(found, type) and issubclass(found, caffe.Layer)):
         raise CannotRun(f'{module}:{name} is not a class derived from caffe.Layer')
     return found
+
+
+def _looked_for(folder: Optional[str]) -> str:
+    """Where a module was looked for, for a message."""
+    here, there = os.getcwd(), os.path.abspath(folder or '')
+    if folder is None:
+        return '; it must be in the current directory or on PYTHONPATH'
+    net = '' if there == here else f"the net's folder, {there}, "
+    return f'; it was looked for in {net}the current directory, {here}, and on PYTHONPATH'
 
 
 def _float64(array: np.ndarray) -> np.ndarray:

@@ -67,15 +67,15 @@ def add_without(framework: str, commands: 'argparse._SubParsersAction[argparse.A
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--pred', type=_shape, metavar='N,C,...',
+    parser.add_argument('--pred', type=shape, metavar='N,C,...',
                         help="the prediction's shape, for example 2,4,9,8")
-    parser.add_argument('--label', type=_shape, metavar='N,...',
+    parser.add_argument('--label', type=shape, metavar='N,...',
                         help="the label's shape, for example 2,9,8 or 2,1,9,8")
     parser.add_argument('--input', choices=INPUTS,
                         help='what the prediction holds: probabilities, or raw scores')
     parser.add_argument('--label-kind', choices=LABELS + ('signed',),
                         help='class numbers, one-hot, 0 and 1, or -1 and 1')
-    parser.add_argument('--pixel-weight', type=_shape, metavar='N,1,...',
+    parser.add_argument('--pixel-weight', type=shape, metavar='N,1,...',
                         help='the shape of a third input, which gets random positive numbers')
     parser.add_argument('--background', type=_background, metavar='CHANNEL',
                         help='of class 0 in the prediction: 0, which is assumed, -1 for the last, '
@@ -98,15 +98,16 @@ def given(arguments: argparse.Namespace) -> Given:
     return Given(arguments.input, f'--input {arguments.input}')
 
 
-def _shape(text: str) -> Shape:
+def shape(text: str) -> Shape:
+    """Of an argument such as 2,4,9,8."""
     try:
-        shape = tuple(int(size) for size in text.split(','))
+        sizes = tuple(int(size) for size in text.split(','))
     except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
         raise argparse.ArgumentTypeError(f'a shape is numbers from 1 upwards, for example 2,4,9,8; '
                                          f'got {text!r}')
-    return shape
+    return sizes
 
 
 def _background(text: str) -> Union[int, str]:
