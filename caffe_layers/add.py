@@ -19,10 +19,11 @@ if not NO_CAFFE:
 
 
 def add(arguments: argparse.Namespace) -> int:
-    """Write a copy of a train prototxt with our loss layer in place of (or beside) its
-    SoftmaxWithLoss, show the difference, and run the result in Caffe once to prove it: forward,
-    backward, is the gradient finite and not zero?  Only the lines of that layer change; its name,
-    top, rules, loss_weight and ignore_label are kept.  Without Caffe the result is not proved.
+    """Write a copy of a train prototxt with our loss layer in place of (or beside) its loss, show
+    the difference, and run the result in Caffe once to prove it: forward, backward, is the gradient
+    finite and not zero?  Only the lines of that layer change; its name, top, rules, loss_weight and
+    ignore_label are kept, and what else it had and our layer has not is named.  A net of a fork of
+    Caffe is edited, too, and the layer proved beside it.  Without Caffe the result is not proved.
     Exit status 0: written and proved, or the layer was there already; 1: written, but not proved,
     which is said; 2: nothing was written.
     """
@@ -40,7 +41,7 @@ def add(arguments: argparse.Namespace) -> int:
         _check_same(site.ours, asked)
         say(f'{path} has the loss already, {prototxt.described(site.ours)}: nothing to do.')
         return 0
-    layer, notes = new_layer.make(net, site, asked)
+    layer, notes = new_layer.make(net, site, asked, text)
     new_text = edit.put(text, net, layer, site.at, site.replaces, path)
     for note in [what_happens(net, site, layer), *notes]:
         say(note)

@@ -8,7 +8,11 @@ from . import reader, spans
 from .spans import Field
 
 RULES = ('include', 'exclude')  # in which phase, level and stage a layer is there
-GONE = ('loss_param', 'softmax_param')  # which a Python layer does not read
+
+
+def goes(name: str) -> bool:
+    """Is this field of a loss that is replaced no field of our layer?  Our python_param comes."""
+    return name == 'param' or name.endswith('_param') and name != 'transform_param'
 
 
 class Layer(NamedTuple):
@@ -70,10 +74,10 @@ def _without(fields: Sequence[Field], place: Optional[int]) -> List[Tuple[object
 
 
 def _replace(text: str, block: Field, layer: Layer) -> str:
-    """The text with this SoftmaxWithLoss turned into ``layer``.
+    """The text with this loss turned into ``layer``.
 
-    Its comments, its rules and the order of its fields stay.  Its type changes, and python_param
-    takes the place of loss_param.
+    Its comments, its rules and the order of its fields stay.  Its type changes, and our
+    python_param takes the place of loss_param, or of another python_param.
     """
     editor = _Editor(text, block)
     editor.set('type', ['"Python"'])
@@ -178,8 +182,8 @@ class _Editor:
             self._insert(there[-1] if there else self._after(name), each)
 
     def python_param(self, written: str) -> None:
-        """In place of what a Python layer does not read, or at the end."""
-        gone = self._block.named(*GONE)
+        """In place of what our layer does not read, or at the end."""
+        gone = [field for field in self._block.fields if goes(field.name)]
         for field in gone[1:]:
             self._drop(field)
         if gone:

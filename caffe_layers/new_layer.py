@@ -1,4 +1,4 @@
-"""What our new layer is to say, from the request and from the SoftmaxWithLoss it goes to."""
+"""What our new layer is to say, from the request and from the loss that it goes to."""
 import difflib
 from typing import Any, Dict, List, Optional, Set, Tuple
 
@@ -8,21 +8,25 @@ from soft_dice.arrays import CannotRun
 from soft_dice.options import Options
 from soft_dice.plan import resolve
 
-from . import params, prototxt
+from . import carried, params, prototxt
 from .edit import Layer
 from .place import Site
-from .reader import BATCH_SIZE, NONE
 from .request import Request
 
 
-def make(net: Any, site: Site, asked: Request) -> Tuple[Layer, List[str]]:
+def make(net: Any, site: Site, asked: Request, net_text: str) -> Tuple[Layer, List[str]]:
     """The layer, and a sentence for the user on each thing that the net says of its options.
+
+    net_text : the net as it is written.
 
     Raises
     ------
     CannotRun : names that clash or lead nowhere, options that are wrong.
     """
-    options, notes = _carried(net, site, asked.options)
+    options, notes = carried.options(net, site, asked.options, asked.class_name, net_text)
+    if site.dice is not None:
+        notes.append(f'{site.label} has a Dice already, {prototxt.described(site.dice)}: the two '
+                     'losses add up.')
     old = site.layer(net)
     bottoms = [site.pred, site.label] + ([asked.weights] if asked.weights else [])
     _check_bottoms(net, site, bottoms)
@@ -30,7 +34,7 @@ def make(net: Any, site: Site, asked: Request) -> Tuple[Layer, List[str]]:
     text = param_str(options, asked.class_name)
     _check_classes(net, site, params.read(text, params.LOSSES[asked.class_name]))
     return Layer(name, bottoms, top, _loss_weight(old, site, asked.loss_weight), asked.class_name,
-                 text, _propagate_down(old, bottoms)), notes
+                 text, _propagate_down(old, site, bottoms)), notes
 
 
 def param_str(options: Dict[str, Any], class_name: str) -> str:
@@ -39,34 +43,6 @@ def param_str(options: Dict[str, Any], class_name: str) -> str:
         return params.write(options, params.LOSSES[class_name])
     except (TypeError, ValueError) as error:
         raise CannotRun(str(error)) from None
-
-
-def _carried(net: Any, site: Site, given: Dict[str, Any]) -> Tuple[Dict[str, Any], List[str]]:
-    """The options with what the net says of them, and a sentence on each such thing."""
-    options, notes = dict(given), []
-    old = site.layer(net)
-    if old.loss_param.HasField('ignore_label'):
-        theirs = old.loss_param.ignore_label
-        ours = options.setdefault('ignore_label', theirs)
-        notes.append(f'ignore_label {theirs} is carried over.' if ours == theirs
-                     else f'ignore_label was {theirs}, and is {ours} now.')
-    made_by = prototxt.activation_of(old, site.pred, site.above(net))
-    if made_by != 'raw' and options.setdefault('activation', 'none') == 'none':
-        notes.append(f"{site.pred} is the output of a {made_by} layer, so activation is 'none'.")
-    elif made_by != 'raw':
-        notes.append(f'Warning: {site.pred} is the output of a {made_by} layer already, and '
-                     f'activation {options["activation"]!r} comes on top.')
-    if _sums_pixels(old.loss_param):
-        notes.append(f'{old.name!r} sums over pixels, and Dice is a share of them: a loss_weight '
-                     'or learning rate made for the one does not suit the other.')
-    return options, notes
-
-
-def _sums_pixels(loss_param: Any) -> bool:
-    """Is a SoftmaxWithLoss of these a sum over pixels, not a mean?"""
-    if loss_param.HasField('normalization'):
-        return loss_param.normalization in (BATCH_SIZE, NONE)
-    return loss_param.HasField('normalize') and not loss_param.normalize
 
 
 def _check_bottoms(net: Any, site: Site, bottoms: List[str]) -> None:
@@ -96,9 +72,10 @@ def _name_and_top(net: Any, site: Site, asked_name: Optional[str]) -> Tuple[str,
     if asked_name in taken:
         raise CannotRun(f'there is a layer {asked_name!r} already')
     if site.replaces and len(old.top) > 1:
-        raise CannotRun(f'{old.name!r} has a second top, the probabilities {old.top[1]!r}, which '
-                        'our layer does not give: make them with a Softmax layer, or leave the '
-                        'loss where it is with --beside')
+        what = 'the probabilities ' if old.type in prototxt.FOUND else ''
+        raise CannotRun(f'{old.name!r} has a second top, {what}{old.top[1]!r}, which our layer '
+                        'does not give: make it with a layer of its own (probabilities with a '
+                        'Softmax), or leave the loss where it is with --beside')
     usual = old.name if site.replaces or not old.name else f'{old.name}_dice'
     name = asked_name or _unused(usual or 'loss', taken)
     return name, None if site.replaces and old.top else _unused(name, _blobs(net.layer, net))
@@ -117,11 +94,13 @@ def _float32(number: float) -> str:
     return text[:-2] if text.endswith('.0') else text
 
 
-def _propagate_down(old: Any, bottoms: List[str]) -> List[str]:
+def _propagate_down(old: Any, site: Site, bottoms: List[str]) -> List[str]:
     """As text; Caffe wants none, or one for each bottom, and pixel weights get no gradient."""
-    if len(bottoms) == 2 or not old.propagate_down:
+    theirs = list(old.propagate_down)
+    if not theirs or len(theirs) != len(old.bottom):
         return []
-    return [str(each).lower() for each in old.propagate_down] + ['false']
+    ours = [theirs[i] for i in site.bottoms] + [False] * (len(bottoms) - 2)
+    return [] if ours == theirs else [str(each).lower() for each in ours]
 
 
 def _blobs(layers: Any, net: Any) -> Set[str]:

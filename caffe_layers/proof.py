@@ -51,7 +51,8 @@ def prove(text: str, new_text: str, name: str, phase: int, path: str,
             return _without_net(layer, layers, shape, 'Not proved in the net, which Caffe could '
                                 f'not load here before either: {reason}')
         try:
-            seen = trial.call('run', name, list(layer.bottom))
+            seen = trial.call('run', name, list(layer.bottom), [
+                prototxt.source(layer, blob, layers) for blob in layer.bottom])
         except Hung as error:
             return Proof(False, f'Not proved: Caffe loads the net, but one pass {error}.')
         except (Refused, Died) as error:

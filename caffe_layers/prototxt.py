@@ -18,6 +18,8 @@ BUILT_IN: Dict[str, Tuple[str, str]] = {
     'SoftmaxWithLoss': ('raw', 'index'), 'HingeLoss': ('raw', 'index'),
     'MultinomialLogisticLoss': ('softmax', 'index'), 'InfogainLoss': ('softmax', 'index'),
     'SigmoidCrossEntropyLoss': ('raw', 'onehot'), 'EuclideanLoss': ('sigmoid', 'onehot')}
+# Of these every one is a loss that Dice stands for; others have to be named.
+FOUND = ('SoftmaxWithLoss', 'SigmoidCrossEntropyLoss')
 ACTIVATIONS = {'Softmax': 'softmax', 'Sigmoid': 'sigmoid'}
 KEEP_VALUES = ('Reshape', 'Flatten', 'Crop', 'Split', 'Concat', 'Slice', 'Dropout', 'Silence')
 SCORES = ('Convolution', 'Deconvolution', 'InnerProduct', 'BatchNorm', 'Scale', 'Bias', 'ReLU',
@@ -55,9 +57,7 @@ def losses(net: Any) -> List[Loss]:
     more whose top is used by nobody and whose class or name has "loss" in it.
     """
     layers = [layer for layer in net.layer if in_training(layer)]
-    used = {name for layer in layers for name in layer.bottom}
-    return [_loss(layer, layers) for layer in layers
-            if len(layer.bottom) >= 2 and _is_loss(layer, used)]
+    return [_loss(layer, layers) for layer in layers if is_loss(layer, layers)]
 
 
 def choose(net: Any, name: Optional[str], path: str) -> List[Loss]:
@@ -86,24 +86,40 @@ def label_kind(layer: Any, pred: Shape, label: Shape) -> str:
     return kind or default_kind(pred, label)
 
 
-def _is_loss(layer: Any, used: Any) -> bool:
+def is_loss(layer: Any, layers: Any) -> bool:
+    """Is this layer, of these, a loss of (prediction, label) that trains, or that is meant to?"""
+    if len(layer.bottom) < 2:
+        return False
     if any(layer.loss_weight):
         return True
     if layer.type != 'Python':
         return 'Loss' in layer.type and not len(layer.loss_weight)
     called_loss = 'loss' in (layer.name + layer.python_param.layer).lower()
-    return called_loss and not used.intersection(layer.top) and not len(layer.loss_weight)
+    used = any(name in layer.top for each in layers for name in each.bottom)
+    return called_loss and not used and not len(layer.loss_weight)
+
+
+def dice_of(layers: List[Any], label: str) -> List[Any]:
+    """The losses of this label that are a Dice by name, whoever wrote them."""
+    wanted = source(None, label, layers)
+    return [each for each in layers if is_loss(each, layers)
+            and 'dice' in ' '.join((each.name, kind(each))).lower()
+            and wanted in [source(each, blob, layers) for blob in each.bottom]]
+
+
+def bottoms_of(layer: Any, layers: List[Any]) -> Tuple[int, int]:
+    """Which bottom is the prediction, and which the label: what comes from the data as it is."""
+    makers = [_maker(layer, name, layers) for name in layer.bottom[:2]]
+    data = [maker is None or not maker.bottom for maker in makers]
+    return (1, 0) if data == [True, False] else (0, 1)
 
 
 def _loss(layer: Any, layers: List[Any]) -> Loss:
-    """Which bottom is the label: the one that comes straight from the data."""
-    data = {name for each in layers if not each.bottom for name in each.top}
-    first_two = [name in data for name in layer.bottom[:2]]
-    pred = 1 if first_two == [True, False] else 0
+    pred, label = bottoms_of(layer, layers)
     given = _given(layer, layer.bottom[pred], layers)
     wanted = BUILT_IN[layer.type][0] if layer.type in BUILT_IN else given.input or 'raw'
     weighted = any(layer.loss_weight) or layer.type != 'Python'
-    return Loss(layer, pred, 1 - pred, wanted, given, weighted)
+    return Loss(layer, pred, label, wanted, given, weighted)
 
 
 def activation_of(loss: Any, blob: str, layers: List[Any]) -> str:
@@ -120,6 +136,19 @@ def _maker(loss: Any, blob: str, layers: List[Any]) -> Any:
                 return layer
             blob = layer.bottom[0]
     return None
+
+
+def source(loss: Any, blob: str, layers: List[Any]) -> str:
+    """The blob whose values a blob has."""
+    for layer in _before(loss, layers):
+        if blob in layer.top and layer.bottom and layer.type in KEEP_VALUES:
+            blob = layer.bottom[0]
+    return blob
+
+
+def given_input(loss: Any, blob: str, layers: List[Any]) -> Optional[str]:
+    """What the net says that a blob holds: 'softmax', 'sigmoid', 'raw', or None for nothing."""
+    return _given(loss, blob, layers).input
 
 
 def _given(loss: Any, blob: str, layers: List[Any]) -> Given:
@@ -156,7 +185,7 @@ def channels_of(loss: Any, blob: str, layers: List[Any]) -> Optional[int]:
 def _before(loss: Any, layers: List[Any]) -> Iterator[Any]:
     """Layers from the loss upwards: the last to write a blob in place comes first."""
     names = [layer.name for layer in layers]
-    until = names.index(loss.name) if loss.name in names else len(layers)
+    until = names.index(loss.name) if loss is not None and loss.name in names else len(layers)
     return reversed(layers[:until])
 
 
@@ -175,6 +204,12 @@ def in_phase(layer: Any, phase: int) -> bool:
 def names(layers: Any) -> str:
     """The layers' names, for a message."""
     return ', '.join(layer.name for layer in layers) or 'none'
+
+
+def kind(layer: Any) -> str:
+    """Its type; of a Python layer its module and class."""
+    python = layer.python_param
+    return f'{python.module}.{python.layer}' if layer.type == 'Python' else layer.type
 
 
 def described(layer: Any) -> str:

@@ -6,7 +6,7 @@ of caffe.proto.  What is not named here, a fork's fields for example, may be the
 import dataclasses
 import re
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
 from soft_dice.arrays import CannotRun
 
@@ -14,7 +14,7 @@ from . import spans
 from .spans import QUOTES, Field
 
 TRAIN, TEST = 0, 1  # a Phase
-BATCH_SIZE, NONE = 2, 3  # a NormalizationMode
+FULL, VALID, BATCH_SIZE, NONE = 0, 1, 2, 3  # a NormalizationMode
 
 _ESCAPE = re.compile(rb'\\([0-7]{1,3}|[xX][0-9a-fA-F]{1,2}|.)', re.DOTALL)
 _ESCAPED = {b'n': b'\n', b'r': b'\r', b't': b'\t', b'a': b'\a', b'b': b'\b', b'f': b'\f',
@@ -89,6 +89,14 @@ def read(text: str, path: str) -> Message:
 def layer(text: str = '') -> Message:
     """The layer that has the fields in a text."""
     return _message(spans.parse(text, 'the layer'), LAYER)
+
+
+def numbers(field: Field) -> List[float]:
+    """The number that a field holds, and no more than that: of a fork's field nothing is known."""
+    try:
+        return [_float(field.words)]
+    except (ValueError, LookupError):
+        return []
 
 
 def _message(fields: Sequence[Field], kind: Kind) -> Message:
@@ -185,10 +193,12 @@ LAYER = {
     'include': _many(RULE), 'exclude': _many(RULE),
     'loss_param': _one({
         'ignore_label': _one(INTEGER, 0), 'normalize': _one(BOOLEAN, False), 'normalization':
-        _one(_enum(FULL=0, VALID=1, BATCH_SIZE=BATCH_SIZE, NONE=NONE), 1)}),
+        _one(_enum(FULL=FULL, VALID=VALID, BATCH_SIZE=BATCH_SIZE, NONE=NONE), VALID)}),
     'softmax_param': _one({'axis': _one(INTEGER, 1)}),
+    'infogain_loss_param': _one({'axis': _one(INTEGER, 1)}),
     'python_param': _one({name: _one(STRING, '') for name in ('module', 'layer', 'param_str')}),
-    'convolution_param': _one(OUTPUTS), 'inner_product_param': _one(OUTPUTS)}
+    'convolution_param': _one({**OUTPUTS, 'weight_filler': _one({'type': _one(
+        STRING, 'constant')})}), 'inner_product_param': _one(OUTPUTS)}
 NET = {'input': _many(STRING), 'layer': _many(LAYER)}
 SOLVER = {'net': _one(STRING, ''), 'train_net': _one(STRING, '')}
 # What a solver file has, and no net.

@@ -87,7 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those that :func:`read` reads."""
     parser.add_argument('net', metavar='NET.prototxt', help='a train prototxt')
     parser.add_argument('--bottom', dest='pred', metavar='BLOB',
-                        help="the prediction; by default the SoftmaxWithLoss's")
+                        help="the prediction; by default that of the SoftmaxWithLoss or "
+                        'SigmoidCrossEntropyLoss that is replaced')
     parser.add_argument('--label', metavar='BLOB', help='by default likewise')
     parser.add_argument('--weights', metavar='BLOB', help='pixel weights; by default none')
     parser.add_argument('--loss', choices=LAYERS, default='dice',
@@ -97,9 +98,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--param-str', metavar='S', default='', help='options as JSON')
     parser.add_argument('--preset', metavar='P', help='a published loss, for example monai')
     parser.add_argument('--loss-weight', metavar='W', type=_finite,
-                        help="by default the SoftmaxWithLoss's, or 1")
+                        help="by default that of the loss that is replaced, or 1")
     parser.add_argument('--replace', metavar='NAME',
-                        help='the SoftmaxWithLoss to replace, where there are several')
+                        help='the loss to replace, where there are several or it is of another '
+                        "kind: your own Python layer, EuclideanLoss, a fork's")
     parser.add_argument('--beside', action='store_true', help='add it and replace nothing')
     parser.add_argument('--name', metavar='NAME',
                         help="of the layer; by default that of the one it replaces")

@@ -12,7 +12,7 @@ from .place import Site
 
 
 def what_happens(net: Any, site: Site, layer: Layer) -> str:
-    """In one sentence, and a second on every other SoftmaxWithLoss that stays."""
+    """In one sentence, and a second on every other loss that stays."""
     blobs = ', '.join(layer.bottoms)
     if site.at is None:
         return f'{layer.name!r} is added at the end: {layer.class_name} of {blobs}.'
@@ -20,10 +20,11 @@ def what_happens(net: Any, site: Site, layer: Layer) -> str:
     if not site.replaces:
         return (f'{layer.name!r} is added beside {prototxt.described(old)}: {layer.class_name} of '
                 f'{blobs}.')
-    rest = [prototxt.described(each) for i, each in enumerate(net.layer)
-            if each.type == 'SoftmaxWithLoss' and i != site.at]
-    return (f'{old.name!r}, SoftmaxWithLoss, becomes {layer.class_name} of {blobs}.'
-            + (f'  SoftmaxWithLoss stays {", ".join(rest)}.' if rest else ''))
+    rest = [f'  {prototxt.kind(each)} stays {prototxt.described(each)}.'
+            for i, each in enumerate(net.layer)
+            if i != site.at and prototxt.is_loss(each, net.layer)]
+    return (f'{old.name!r}, {prototxt.kind(old)}, becomes {layer.class_name} of {blobs}.'
+            + ''.join(rest))
 
 
 def show_difference(text: str, new_text: str, path: str, target: str) -> None:

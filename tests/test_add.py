@@ -434,8 +434,9 @@ def test_several_losses(folder, capsys):
     write(TWO)
     assert add() == 2
     assert capsys.readouterr().err == (
-        "caffe_layers add: net.prototxt has several SoftmaxWithLoss: 'aux_loss' (aux, label), "
-        "'loss' (score, label); choose with --replace NAME, or --bottom BLOB\n")
+        "caffe_layers add: net.prototxt has several losses that may be meant: 'aux_loss' (aux, "
+        "label), SoftmaxWithLoss, 'loss' (score, label), SoftmaxWithLoss; choose with --replace "
+        'NAME, or --bottom BLOB\n')
     for arguments, changed in [(['--replace', 'aux_loss'], 4), (['--bottom', 'score'], 5)]:
         new = parse(added(TWO, *arguments, '--force'))
         assert [i for i, layer in enumerate(new.layer) if layer.type == 'Python'] == [changed]
@@ -704,10 +705,12 @@ def test_a_net_that_takes_too_long(folder, capsys, monkeypatch):
 # What cannot be done.
 
 @pytest.mark.parametrize('text, arguments, message', [
-    (NET, ['--bottom', 'scores'], 'has no SoftmaxWithLoss of scores; it has .loss. .score, label.'),
+    (NET, ['--bottom', 'scores'], 'has no SoftmaxWithLoss .* of scores; '
+     r"its losses are 'loss' \(score, label\), SoftmaxWithLoss: --replace NAME takes one whatever"),
     (NET, ['--bottom', 'scores', '--label', 'label'], 'of scores, label; .*--beside with --bottom'),
     (NET, ['--replace', 'los'], "has no layer 'los'; its layers are data, label, score, loss"),
-    (NET, ['--replace', 'score'], "'score' is of type Convolution; --replace takes a SoftmaxWith"),
+    (NET, ['--replace', 'score'], "'score' is of type Convolution, which is no "
+     r"loss; its losses are 'loss' \(score, label\), SoftmaxWithLoss: --replace NAME takes one; "),
     (NET, ['--replace', 'loss', '--beside'], 'give --replace or --beside, not both'),
     (NET, ['--replace', 'loss', '--bottom', 'scor'], "no blob 'scor' above .*mean 'score'"),
     (NET, ['--weights', 'w'], "there is no blob 'w' above the loss\n"),
@@ -732,7 +735,7 @@ def test_a_net_that_takes_too_long(folder, capsys, monkeypatch):
     (NET, ['--output', '.', '--force'], '. cannot be written: it is a folder'),
     (NET, ['--in-place', '--output', 'x'], '--in-place writes the net itself: give no --output'),
     (NET, ['--in-place', '--force'], '--in-place writes the net itself'),
-    (DATA + scores(), [], 'has no SoftmaxWithLoss in its TRAIN net; .* --bottom and --label'),
+    (DATA + scores(), [], 'none of its layers is a loss of .*; to add .* --bottom and --label'),
     (DATA + scores(), ['--bottom', 'score'], 'name prediction and label with --bottom and --label'),
     (DATA + scores(), ['--bottom', 'score', '--label', 'labels'], "'labels' in the net; did you"),
     (DATA + scores() + softmax_loss('include { phase: TEST }'), [], 'none|has no SoftmaxWithLoss'),

@@ -297,10 +297,11 @@ class NetTrial:
         _find_all(text, phase, self._folder)
         self._net = load(text, phase)
 
-    def run(self, name: str, bottoms: List[str]) -> Optional[Pass]:
+    def run(self, name: str, bottoms: List[str], sources: List[str]) -> Optional[Pass]:
         """Forward and backward; None where the layer is not in the net.
 
         bottoms : of the layer, as the prototxt names them.
+        sources : the blobs that these have their values from, in another shape perhaps.
         """
         net = self._net
         if name not in net.bottom_names:
@@ -308,11 +309,12 @@ class NetTrial:
         shapes = [tuple(net.blobs[bottom].shape) for bottom in bottoms]
         kind = prototxt.label_kind(caffe_pb2.LayerParameter(), *shapes[:2])
         pred, label = Example(shapes[0], shapes[1], label_kind=kind).arrays()
-        values = dict(zip(bottoms, (pred, label, 1)))
+        values = dict(zip(sources, (pred, label, np.ones(1))))
         rng = np.random.RandomState(0)
         for blob in net.inputs:
             shape = net.blobs[blob].data.shape
-            net.blobs[blob].data[...] = values.get(blob, rng.standard_normal(shape))
+            net.blobs[blob].data[...] = np.resize(values[blob], shape) if blob in values else \
+                rng.standard_normal(shape)
         net.forward()
         net.backward()
         # where others read the blob, too, Caffe gives each a copy of its own
