@@ -9,7 +9,8 @@ from typing import Any
 
 from soft_dice.arrays import CannotRun
 
-from . import edit, files, framework, new_layer, params, place, prototxt, reader, request
+from . import (edit, files, framework, new_layer, old_format, params, place, prototxt, reader,
+               request)
 from .show import say, show_difference, what_happens
 
 NO_CAFFE = framework.why_not()
@@ -23,12 +24,13 @@ def add(arguments: argparse.Namespace) -> int:
     the difference, and run the result in Caffe once to prove it: forward, backward, is the gradient
     finite and not zero?  Only the lines of that layer change; its name, top, rules, loss_weight and
     ignore_label are kept, and what else it had and our layer has not is named.  A net of a fork of
-    Caffe is edited, too, and the layer proved beside it.  Without Caffe the result is not proved.
+    Caffe is edited, too, and the layer proved beside it; one in the old format, "layers {", is
+    converted first.  Without Caffe the result is not proved.
     Exit status 0: written and proved, or the layer was there already; 1: written, but not proved,
     which is said; 2: nothing was written.
     """
     path = arguments.net
-    text = reader.read_text(path)
+    written, text = old_format.read_text(path)
     net = reader.read(text, path)
     unknown = [] if NO_CAFFE else caffe_proto.read_net(text, path).unknown
     asked = request.read(arguments)
@@ -41,6 +43,9 @@ def add(arguments: argparse.Namespace) -> int:
         _check_same(site.ours, asked)
         say(f'{path} has the loss already, {prototxt.described(site.ours)}: nothing to do.')
         return 0
+    if text != written:
+        say(f'{path} is in the old format: {old_format.TOOL} has converted it, without its '
+            'comments.')
     layer, notes = new_layer.make(net, site, asked, text)
     new_text = edit.put(text, net, layer, site.at, site.replaces, path)
     for note in [what_happens(net, site, layer), *notes]:
@@ -48,7 +53,7 @@ def add(arguments: argparse.Namespace) -> int:
     show_difference(text, new_text, path, asked.target)
     proof = None if NO_CAFFE else prove(
         text, new_text, layer.name, site.phase, path, asked.shape)
-    say(files.rewrite(path, text, new_text) if asked.in_place
+    say(files.rewrite(path, written, new_text) if asked.in_place
         else files.write(asked.target, new_text))
     say(proof.sentence if proof else f'Not proved: {NO_CAFFE}.  There, `python -m caffe_layers '
         f'check {asked.target}` proves it.')

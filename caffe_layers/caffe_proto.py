@@ -12,7 +12,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 
 from soft_dice.arrays import CannotRun
 
-from . import prototxt, reader, spans
+from . import old_format, prototxt, reader, spans
 from .spans import Field
 
 MOST = 8  # things that are named in one message
@@ -56,7 +56,7 @@ def parse(text: str, message: Any) -> Any:
 
 def read(path: str) -> Reading:
     """The net in a file.  Raises CannotRun where there is none."""
-    return read_net(reader.read_text(path), path)
+    return read_net(old_format.read_text(path).today, path)
 
 
 def read_net(text: str, path: str) -> Reading:

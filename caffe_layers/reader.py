@@ -74,8 +74,7 @@ def read(text: str, path: str) -> Message:
     fields = spans.parse(text, path)
     there = {field.name for field in fields}
     if 'layers' in there:
-        raise CannotRun(f'{path} is in the old format ("layers"): convert it with '
-                        "Caffe's upgrade_net_proto_text")
+        raise CannotRun(f'{path} is in the old format ("layers")')
     try:
         if 'layer' not in there and there.intersection(OF_A_SOLVER):
             solver = _message(fields, SOLVER)

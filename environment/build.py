@@ -6,7 +6,7 @@ the machine's own apt, into folders of this project, and unpacked there; nothing
 the machine. pip then adds MXNet and the rest from PyPI. With CAFFE=source the packages are those of
 Debian 12 that Caffe needs, and Caffe is compiled. `.runtime/` holds afterwards
 
-    bin/python, bin/pip, bin/caffe    what to run
+    bin/python, bin/pip, bin/caffe    what to run, and Caffe's other commands
     debian/                           Debian's packages, unpacked
     caffe/                            Caffe, if it was compiled
     lib/                              what pip installed

@@ -55,10 +55,13 @@ def check_libraries() -> str:
     return f'Caffe {caffe.__version__}, MXNet {mxnet.__version__}, NumPy {numpy.__version__}'
 
 
-def check_command() -> None:
-    command = Path(sys.executable).with_name('caffe')
-    subprocess.run([str(command), 'time', '-model', 'net.prototxt', '-iterations', '1'], check=True,
-                   env=dict(os.environ, PYTHONPATH=os.getcwd()), stdout=subprocess.DEVNULL)
+def check_commands() -> None:
+    for name, *arguments in (['caffe', 'time', '-model', 'net.prototxt', '-iterations', '1'],
+                             ['upgrade_net_proto_text', 'old.prototxt', 'new.prototxt']):
+        command = Path(sys.executable).with_name(name)
+        subprocess.run([str(command), *arguments], check=True, stdout=subprocess.DEVNULL,
+                       env=dict(os.environ, PYTHONPATH=os.getcwd()))
+    assert 'type: "Silence"' in Path('new.prototxt').read_text(), 'an old net is not converted'
 
 
 def main() -> None:
@@ -66,11 +69,12 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     os.chdir(folder)
     Path('net.prototxt').write_text(NET)
+    Path('old.prototxt').write_text('layers { name: "old" type: SILENCE bottom: "data" }')
     Path('proof_layer.py').write_text(LAYER)
     sys.path.insert(0, str(folder))
     os.environ['GLOG_logtostderr'] = '1'  # else Caffe's command leaves logs in /tmp
     os.environ['GLOG_minloglevel'] = '2'
-    check_command()
+    check_commands()
     versions = check_libraries()
     shutil.rmtree(folder)
     print(versions)

@@ -23,7 +23,10 @@ PIP_BODY = 'exec "$bin/python" -m pip "$@"'
 CAFFE_BODY = '''\
 unset PYTHONHOME
 export PATH="$bin:$PATH" CAFFE_COMMAND_DEEPBIND=1
-exec {loader} --library-path "$libraries" --argv0 "$bin/caffe" "{caffe}" "$@"'''
+exec {loader} --library-path "$libraries" --argv0 "$bin/{name}" "{folder}/{name}" "$@"'''
+# Caffe's commands that users are told of.
+CAFFE_COMMANDS = ('caffe', 'upgrade_net_proto_text', 'upgrade_net_proto_binary',
+                  'upgrade_solver_proto_text')
 # The caffe command offers the symbols of its OpenBLAS to everything loaded later, and the other
 # OpenBLAS, in NumPy's wheel, crashes on them. With DEEPBIND an extension module prefers the
 # libraries that it came with.
@@ -37,9 +40,10 @@ COMPILED = '../../../caffe/python\n'
 
 def wrappers(runtime: Runtime) -> dict:
     """The programs in bin/, by name."""
-    bodies = {'python': PYTHON_BODY, 'python3': PYTHON_BODY, 'pip': PIP_BODY, 'caffe': CAFFE_BODY}
-    caffe = '$debian/usr/bin/caffe' if runtime.way == 'debian' else '${bin%/bin}/caffe/bin/caffe'
-    return {name: WRAPPER.format(body=body.format(loader=LOADER, name=name, caffe=caffe,
+    bodies = {'python': PYTHON_BODY, 'python3': PYTHON_BODY, 'pip': PIP_BODY,
+              **dict.fromkeys(CAFFE_COMMANDS, CAFFE_BODY)}
+    folder = '$debian/usr/bin' if runtime.way == 'debian' else '${bin%/bin}/caffe/bin'
+    return {name: WRAPPER.format(body=body.format(loader=LOADER, name=name, folder=folder,
                                                   version=runtime.release.python))
             for name, body in bodies.items()}
 

@@ -743,7 +743,6 @@ def test_a_net_that_takes_too_long(folder, capsys, monkeypatch):
     (DATA + scores() + softmax_loss('softmax_param { axis: 2 }'), [], 'its classes on axis 2'),
     (DATA + scores() + softmax_loss(bottoms=['score']), [], "'loss' has 1 bottoms"),
     ('layer: [{ name: "a" }]' + NET, [], 'writes layers as a list'),
-    ('layers { name: "x" type: DATA }', [], 'old format .* upgrade_net_proto_text'),
     ('net: "train.prototxt" base_lr: 1', [], 'a solver file; give the net .* train.prototxt\n'),
     ('net_param { } base_lr: 1', [], 'is a solver file; .* it holds itself'),
     ('layer { nome: "x" }', [],

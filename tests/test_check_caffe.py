@@ -659,7 +659,6 @@ def test_an_error_of_several_lines_is_told_in_one(tmp_path):
 
 def test_prototxt_that_is_none(tmp_path):
     for text, message in [('layer { top: 1 }', 'not the prototxt of a net: top must be a string'),
-                          ('layers { name: "x" }', 'old format'),
                           (input_layer('pred', PRED), 'no loss layer .* with --layer: pred'),
                           ('', 'name it with --layer: none')]:
         with pytest.raises(CannotRun, match=message):
