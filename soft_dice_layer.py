@@ -37,6 +37,7 @@ import numbers
 import os
 import subprocess
 import tempfile
+import warnings
 import collections
 import functools
 import json
@@ -2274,7 +2275,7 @@ class Runs(object):
         """
         trained = Training.passes != self._passes
         full = self.forwards == self.test_iter
-        if not (_in_caffe_test() or _called_from_python()):
+        if not (_in_caffe_test() or called_from_python()):
             self._check(trained, full)
         if (trained or full) and (not _in_caffe_test()):
             self.forwards = 0
@@ -2289,7 +2290,7 @@ class Runs(object):
                     self.test_iter, '' if trained else 'more than ', self.forwards))
 
 
-def _called_from_python():
+def called_from_python():
     """Whether the forward was asked for by pycaffe's Net.forward, not by a solver."""
     frame = sys._getframe()
     while frame is not None:
@@ -2311,6 +2312,44 @@ def _in_caffe_test():
     return 'test' in words and 'train' not in words
 
 
+# --- caffe_layers.learning -----------------------------------------------------------------------
+#
+# Says once that nothing is learnt from a loss, because the prototxt gives it no loss_weight.
+#
+# Caffe then prints ``loss = 0``, trains nothing, and ends well.  A layer is not told its loss_weight,
+# but Caffe writes it into the diff of the top before the first forward.  Where another layer takes
+# the top, the diff comes with the first backward.  A weight of 0 looks like none, hence "or 0".
+
+ADVICE = 'learns nothing: the prototxt gives it no loss_weight, or 0, so Caffe never asks for a gradient; add loss_weight: 1 to the layer.  (If it is only there to be looked at, that is as it should be.)'
+
+
+class Learning(object):
+    """Does Caffe learn from this layer?
+
+    passes : of a solver that trains, as long as no weight was seen.
+    known : need nobody look any more?
+    """
+
+    def __init__(self):
+        self.passes = 0
+        self.known = False
+
+    def forward(self, layer, top):
+        """To be called in every forward.  Warns in the second of a solver, without a weight yet."""
+        training = vars(layer).get('phase') == caffe.TRAIN and (not isinstance(top, list))
+        if self.known or not training or called_from_python():
+            return
+        self.look(top)
+        self.passes += 1
+        if self.passes == 2 and (not self.known):
+            self.known = True
+            warnings.warn(_format('{0} {1}', type(layer).__name__, ADVICE))
+
+    def look(self, top):
+        """To be called in every backward, too."""
+        self.known = self.known or bool(top[0].diff.any())
+
+
 # --- caffe_layers.loss ---------------------------------------------------------------------------
 #
 # The loss layers: they translate blobs; losses and gradients are those of soft_dice.
@@ -2328,6 +2367,7 @@ class _LossLayer(_Layer):
         if len(top) not in (1, 2):
             raise ValueError(_format('{0} has the tops loss and, if wanted, score; got {1}',
                     type(self).__name__, len(top)))
+        self._learning = Learning()
         note_setup(self)
 
     @reported
@@ -2342,6 +2382,7 @@ class _LossLayer(_Layer):
     @reported
     def forward(self, bottom, top):
         note_forward(self)
+        self._learning.forward(self, top)
         weight = bottom[2].data if len(bottom) == 3 else None
         self._result = evaluate(bottom[0].data, bottom[1].data, self.options, weight)
         top[0].data[...] = self._result.loss.mean(axis=0)
@@ -2350,6 +2391,7 @@ class _LossLayer(_Layer):
 
     @reported
     def backward(self, top, propagate_down, bottom):
+        self._learning.look(top)
         if len(top) == 2 and top[1].diff.any():
             raise ValueError('the score (second top) has no gradient; write loss_weight: 1 loss_weight: 0')
         if propagate_down[0]:
@@ -2372,7 +2414,8 @@ class SoftDiceLossLayer(_LossLayer):
         }
 
     ``param_str`` holds the fields of :class:`soft_dice.DiceOptions` as a JSON object or a Python
-    dict literal; empty is their defaults.  Without ``loss_weight`` Caffe never calls backward.
+    dict literal; empty is their defaults.  Without ``loss_weight`` Caffe never calls backward, and
+    the layer warns once that nothing is learnt.
 
     Bottoms
     -------

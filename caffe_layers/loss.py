@@ -12,6 +12,7 @@ from soft_dice.plan import resolve
 
 from . import params
 from .errors import reported
+from .learning import Learning
 from .runs import note_forward, note_setup
 
 
@@ -29,6 +30,7 @@ class _LossLayer(caffe.Layer):
         if len(top) not in (1, 2):
             raise ValueError(f'{type(self).__name__} has the tops loss and, if wanted, score; '
                              f'got {len(top)}')
+        self._learning = Learning()
         note_setup(self)
 
     @reported
@@ -43,6 +45,7 @@ class _LossLayer(caffe.Layer):
     @reported
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         note_forward(self)
+        self._learning.forward(self, top)
         weight = bottom[2].data if len(bottom) == 3 else None
         self._result = evaluate(bottom[0].data, bottom[1].data, self.options, weight)
         top[0].data[...] = self._result.loss.mean(axis=0)
@@ -52,6 +55,7 @@ class _LossLayer(caffe.Layer):
     @reported
     def backward(self, top: Sequence[Any], propagate_down: Sequence[bool],
                  bottom: Sequence[Any]) -> None:
+        self._learning.look(top)
         if len(top) == 2 and top[1].diff.any():
             raise ValueError('the score (second top) has no gradient; write '
                              'loss_weight: 1 loss_weight: 0')
@@ -75,7 +79,8 @@ class SoftDiceLossLayer(_LossLayer):
         }
 
     ``param_str`` holds the fields of :class:`soft_dice.DiceOptions` as a JSON object or a Python
-    dict literal; empty is their defaults.  Without ``loss_weight`` Caffe never calls backward.
+    dict literal; empty is their defaults.  Without ``loss_weight`` Caffe never calls backward, and
+    the layer warns once that nothing is learnt.
 
     Bottoms
     -------

@@ -59,7 +59,7 @@ class Runs:
         """
         trained = Training.passes != self._passes
         full = self.forwards == self.test_iter
-        if not (_in_caffe_test() or _called_from_python()):
+        if not (_in_caffe_test() or called_from_python()):
             self._check(trained, full)
         if (trained or full) and not _in_caffe_test():
             self.forwards = 0
@@ -76,7 +76,7 @@ class Runs:
                              f'run has {"" if trained else "more than "}{self.forwards} forwards')
 
 
-def _called_from_python() -> bool:
+def called_from_python() -> bool:
     """Whether the forward was asked for by pycaffe's Net.forward, not by a solver."""
     frame: Any = sys._getframe()
     while frame is not None:
