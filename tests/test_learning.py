@@ -95,3 +95,10 @@ def test_a_weight_that_comes_with_the_first_backward(recwarn):
     for _ in range(3):
         learning.forward(Layer(phase=caffe.TRAIN), top)
     assert not len(recwarn)
+
+
+def test_the_warning_is_one_of_pythons(tmp_path, monkeypatch):
+    """So that who sets a weight of 0 on purpose can silence it."""
+    monkeypatch.setenv('PYTHONWARNINGS', 'ignore')
+    output, status = train(tmp_path, dice('loss_weight: 0'))
+    assert status == 0 and SAID not in output and 'Iteration 4' in output
