@@ -37,8 +37,10 @@ def add(arguments: argparse.Namespace) -> int:
     try:
         site = place.find(net, asked)
     except CannotRun as error:
-        raise CannotRun(f'{error}' + (f'.  This Caffe does not know {caffe_proto.listed(unknown)}'
-                                      if unknown else '')) from None
+        if prototxt.losses(net) or not unknown:
+            raise
+        raise CannotRun(f'{error}.  This Caffe does not know {caffe_proto.listed(unknown)}'
+                        ) from None
     if site.ours is not None:
         _check_same(site.ours, asked)
         say(f'{path} has the loss already, {prototxt.described(site.ours)}: nothing to do.')
@@ -63,6 +65,9 @@ def add(arguments: argparse.Namespace) -> int:
 def _check_same(ours: Any, asked: request.Request) -> None:
     """Raise CannotRun where the layer in the net is another than was asked for."""
     path, shown = asked.path, prototxt.described(ours)
+    if ours.python_param.module != asked.module and asked.module != 'caffe_layers':
+        raise CannotRun(f'{path} has the loss already, {shown}, of module '
+                        f'{ours.python_param.module}: change that to {asked.module}')
     if ours.python_param.layer != asked.class_name:
         raise CannotRun(f'{path} has another loss of ours already, {shown}, of class '
                         f'{ours.python_param.layer}: change that to {asked.class_name}')

@@ -4,7 +4,8 @@ A fork of Caffe has fields, enum values and layers of its own.  They are left ou
 this Caffe parses it, and named.
 """
 import difflib
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+import functools
+from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import caffe
 from caffe.proto import caffe_pb2
@@ -75,16 +76,15 @@ def read_net(text: str, path: str) -> Reading:
     except text_format.ParseError as error:
         shown = str(error).encode('utf-8', 'backslashreplace').decode('utf-8')
         raise CannotRun(f'{path} is not the prototxt of a net: line {shown}') from None
-    types = set(caffe.layer_type_list())
     unknown += [Unknown(f'the layer type {layer.type or "(none)"}', _line(text, block), i)
                 for i, (layer, block) in enumerate(zip(net.layer, blocks))
-                if layer.type not in types]
+                if not has_type(layer)]
     return Reading(net, text, unknown)
 
 
 def has_type(layer: Any) -> bool:
-    """Has this Caffe layers of that type?"""
-    return layer.type in set(caffe.layer_type_list())
+    """Has this Caffe layers of that type?  One from before 2015 does not tell."""
+    return not hasattr(caffe, 'layer_type_list') or layer.type in _types()
 
 
 def listed(unknown: Sequence[Unknown]) -> str:
@@ -149,6 +149,11 @@ def _meant(name: str, message: Any) -> str:
     """A field of nearly that name; the parameters of layers all have names that are near."""
     close = difflib.get_close_matches(name, message.fields_by_name, n=1, cutoff=0.75)
     return ''.join(f', unless it is {each}' for each in close if not name.endswith('_param'))
+
+
+@functools.lru_cache()
+def _types() -> FrozenSet[str]:
+    return frozenset(caffe.layer_type_list())
 
 
 def _line(text: str, field: Field) -> int:

@@ -100,8 +100,8 @@ def _class_weights(block: Field, chosen: Dict[str, Any], class_name: str) -> Lis
     shown = ', '.join(f'{each:g}' for each in weights)
     if params.LOSSES[class_name] is not DiceCEOptions:
         return [f'Not carried over: the class weights {shown}.  They make up for rare classes in a '
-                'sum over pixels, and Dice counts every class alike; --option class_weights='
-                f'[{shown.replace(" ", "")}] sets them all the same.']
+                'sum over pixels, and Dice counts every class alike.  To use them in spite of '
+                f'that: --option class_weights=[{shown.replace(" ", "")}]']
     ours = chosen.setdefault('ce_class_weights', weights)
     return [f'The class weights {shown} are carried over to the cross-entropy.' if ours == weights
             else f'The class weights were {shown}; ce_class_weights are given.']

@@ -22,6 +22,7 @@ class Layer(NamedTuple):
     loss_weight : as text; None keeps the old layer's, or is 1.
     param_str : empty for none.
     propagate_down : as text, one for each bottom; empty keeps the old layer's.
+    module : that Python imports it from.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Layer(NamedTuple):
     class_name: str
     param_str: str
     propagate_down: Sequence[str] = ()
+    module: str = 'caffe_layers'
 
 
 def put(text: str, net: Any, layer: Layer, at: Optional[int], replaces: bool, path: str) -> str:
@@ -125,7 +127,7 @@ def _written(layer: Layer, rules: Sequence[str], line_by_line: bool, base: str,
 
 def _python_param(layer: Layer, line_by_line: bool, indent: str) -> str:
     """The whole field; the first line without its indentation, which is ``indent``."""
-    fields = ['module: "caffe_layers"', f'layer: {_quoted(layer.class_name)}']
+    fields = [f'module: {_quoted(layer.module)}', f'layer: {_quoted(layer.class_name)}']
     if layer.param_str:
         fields.append(f'param_str: {_quoted(layer.param_str)}')
     if not line_by_line:

@@ -34,7 +34,7 @@ def make(net: Any, site: Site, asked: Request, net_text: str) -> Tuple[Layer, Li
     text = param_str(options, asked.class_name)
     _check_classes(net, site, params.read(text, params.LOSSES[asked.class_name]))
     return Layer(name, bottoms, top, _loss_weight(old, site, asked.loss_weight), asked.class_name,
-                 text, _propagate_down(old, site, bottoms)), notes
+                 text, _propagate_down(old, site, bottoms), asked.module), notes
 
 
 def param_str(options: Dict[str, Any], class_name: str) -> str:

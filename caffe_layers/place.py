@@ -54,7 +54,8 @@ def find(net: Any, asked: Request) -> Site:
         bottoms = prototxt.bottoms_of(layer, _in(net, phase))
         pred, label = (given or layer.bottom[i] for given, i in zip((asked.pred, asked.label),
                                                                     bottoms))
-        site = Site(pred, label, index, not asked.beside, phase, _ours(net, pred, label, phase),
+        site = Site(pred, label, index, not asked.beside, phase,
+                    _ours(net, pred, label, phase, asked.module),
                     bottoms)
     return site if site.ours is not None else _beside_another(net, site, asked)
 
@@ -83,7 +84,7 @@ def _of_name(net: Any, asked: Request) -> Optional[int]:
                         f'{prototxt.names(net.layer)}')
     index = ([i for i in found if prototxt.in_training(net.layer[i])] or found)[0]
     layer = net.layer[index]
-    if _is_ours(layer):
+    if _is_ours(layer, asked.module):
         return None
     if layer.type != 'Python' and not ('Loss' in layer.type or any(layer.loss_weight)):
         raise CannotRun(f'{name!r} is of type {layer.type}, which is no loss; {_losses(net)}; '
@@ -150,16 +151,16 @@ def _refuse_shape(layer: Any) -> None:
                             'on axis 1')
 
 
-def _is_ours(layer: Any) -> bool:
+def _is_ours(layer: Any, module: str) -> bool:
     python = layer.python_param
     return (layer.type == 'Python' and python.layer in params.LOSSES
-            and python.module.split('.')[0] in MODULES)
+            and python.module.split('.')[0] in MODULES + (module,))
 
 
-def _ours(net: Any, pred: str, label: str, phase: int) -> Any:
+def _ours(net: Any, pred: str, label: str, phase: int, module: str) -> Any:
     """Our layer on these blobs ('' is any), or None."""
     for layer in net.layer:
-        if _is_ours(layer) and prototxt.in_phase(layer, phase) and all(
+        if _is_ours(layer, module) and prototxt.in_phase(layer, phase) and all(
                 name in ('', bottom) for name, bottom in zip((pred, label), layer.bottom)):
             return layer
     return None
@@ -168,6 +169,6 @@ def _ours(net: Any, pred: str, label: str, phase: int) -> Any:
 def _ours_asked_for(net: Any, asked: Request) -> Any:
     """Our layer of the name or the blobs that were given, or None."""
     if asked.replace is None:
-        return _ours(net, asked.pred or '', asked.label or '', TRAIN)
+        return _ours(net, asked.pred or '', asked.label or '', TRAIN, asked.module)
     named = [layer for layer in net.layer if layer.name == asked.replace]
-    return next(layer for layer in named if _is_ours(layer))
+    return next(layer for layer in named if _is_ours(layer, asked.module))

@@ -40,7 +40,7 @@ def prove(text: str, new_text: str, name: str, phase: int, path: str,
     layer = [each for each in layers if each.name == name][-1]
     unknown = new.unknown_in(phase)
     if unknown:
-        return _without_net(layer, layers, shape, 'Not proved in the net: '
+        return _without_net(layer, layers, shape, path, 'Not proved in the net: '
                             + caffe_proto.foreign(unknown))
     with Session(NetTrial, os.path.dirname(path), limit=LIMIT) as trial:
         try:
@@ -48,8 +48,8 @@ def prove(text: str, new_text: str, name: str, phase: int, path: str,
         except (CannotRun, Refused, Died) as error:
             old = caffe_proto.read_net(text, path)
             reason = _before(old.text, phase, path, str(error))
-            return _without_net(layer, layers, shape, 'Not proved in the net, which Caffe could '
-                                f'not load here before either: {reason}')
+            return _without_net(layer, layers, shape, path, 'Not proved in the net, which Caffe '
+                                f'could not load here before either: {reason}')
         try:
             seen = trial.call('run', name, list(layer.bottom), [
                 prototxt.source(layer, blob, layers) for blob in layer.bottom])
@@ -61,7 +61,7 @@ def prove(text: str, new_text: str, name: str, phase: int, path: str,
     if seen is None:
         return Proof(False, f'Not proved: the rules of {name!r} keep it out of the net as Caffe '
                      'loads it without level and stage.')
-    return _in_net(seen, layer)
+    return _in_net(seen, layer, path)
 
 
 def _before(text: str, phase: int, path: str, reason: str) -> str:
@@ -74,41 +74,44 @@ def _before(text: str, phase: int, path: str, reason: str) -> str:
     raise CannotRun(f'nothing was written: Caffe cannot load the net with the loss: {reason}')
 
 
-def _in_net(seen: Pass, layer: Any) -> Proof:
+def _in_net(seen: Pass, layer: Any, path: str) -> Proof:
     works, words = _verdict(seen.loss, seen.gradient, layer)
     start = 'Caffe loads the net; ' + ('on random input ' if seen.invented else '')
     if not works and not seen.learns and np.isfinite(seen.loss).all():
-        works, words = _by_itself(layer, seen.shapes)  # in the net Caffe asked for no gradient
+        # in the net Caffe asked for no gradient
+        works, words = _by_itself(layer, seen.shapes, path)
         start = 'Caffe loads and runs the net, in which nothing learns; of the layer by itself '
     return Proof(works, ('Proved: ' if works else 'Not proved: ') + start + words)
 
 
-def _without_net(layer: Any, layers: List[Any], shape: Optional[Shape], start: str) -> Proof:
+def _without_net(layer: Any, layers: List[Any], shape: Optional[Shape], path: str, start: str
+                 ) -> Proof:
     blob = layer.bottom[0]
     channels = prototxt.channels_of(layer, blob, layers)
     if shape is None and channels is None:
         return Proof(False, f'{start}.  How many classes {blob} has is not said in it, so the '
                      'layer was not run by itself: give the shape of the prediction, for example '
                      '--shape 2,21,9,8.')
-    pred = shape or (2, channels or 1, 5, 6)
-    if channels not in (None, *pred[1:2]):
+    pred = shape or (2, channels or 0, 5, 6)
+    if shape is not None and channels not in (None, *shape[1:2]):
         raise CannotRun(f'nothing was written: {blob} has {channels} channels, but --shape is '
                         f'{pred}')
     one = pred[:1] + (1,) + pred[2:]
     options = params.of_layer(layer).dice
     shapes: List[Shape] = [pred, one if options.sparse_label else pred, one]
-    _, words = _by_itself(layer, shapes[:len(layer.bottom)])
+    _, words = _by_itself(layer, shapes[:len(layer.bottom)], path)
     hint = '' if shape else '  --shape gives it another shape.'
     return Proof(False, f'{start}.  Of the layer by itself, on {pred}, {words}{hint}')
 
 
-def _by_itself(layer: Any, shapes: List[Shape]) -> Tuple[bool, str]:
+def _by_itself(layer: Any, shapes: List[Shape], path: str) -> Tuple[bool, str]:
     """The verdict on a layer without its net; raises CannotRun where it does not run."""
     options = params.of_layer(layer).dice
     pred = shapes[0]
     example = Example(pred, shapes[1], label_kind=prototxt.label_kind(layer, *shapes[:2]),
                       input='softmax' if options.activation == 'none' else 'raw')
-    spec = Spec(str(layer), Feed(further=tuple(Further(each, pred) for each in shapes[2:])))
+    spec = Spec(str(layer), Feed(further=tuple(Further(each, pred) for each in shapes[2:])),
+                folder=os.path.dirname(path))
     try:
         with LayerSubject(layer.name, spec, example, float64=False) as subject:
             seen = subject.evaluate(*example.arrays(), upstream=layer.loss_weight[0])

@@ -173,9 +173,9 @@ def channels_of(loss: Any, blob: str, layers: List[Any]) -> Optional[int]:
         if blob not in layer.top:
             continue
         if layer.type in ('Convolution', 'Deconvolution'):
-            return layer.convolution_param.num_output
+            return layer.convolution_param.num_output or None
         if layer.type == 'InnerProduct':
-            return layer.inner_product_param.num_output
+            return layer.inner_product_param.num_output or None
         if layer.type not in KEEP_CHANNELS or not layer.bottom:
             return None
         blob = layer.bottom[0]

@@ -30,6 +30,7 @@ class Request(NamedTuple):
     beside : replace nothing.
     name, loss_weight : of our layer.
     shape : of the prediction, for the proof of a layer whose net cannot be loaded.
+    module : that our layer is in.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Request(NamedTuple):
     name: Optional[str]
     loss_weight: Optional[float]
     shape: Optional[Shape] = None
+    module: str = 'caffe_layers'
 
 
 def read(arguments: argparse.Namespace) -> Request:
@@ -53,7 +55,7 @@ def read(arguments: argparse.Namespace) -> Request:
     return Request(arguments.net, target, arguments.in_place, arguments.pred, arguments.label,
                    arguments.weights, LAYERS[arguments.loss], _options(arguments),
                    arguments.replace, arguments.beside, arguments.name, arguments.loss_weight,
-                   arguments.shape)
+                   arguments.shape, arguments.module)
 
 
 def _options(arguments: argparse.Namespace) -> Dict[str, Any]:
@@ -108,10 +110,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--shape', metavar='N,C,...', type=shape,
                         help='of the prediction, for example 2,21,9,8: where Caffe cannot load the '
                         'net here, the layer is proved on it by itself')
+    parser.add_argument('--module', metavar='M', type=_module, default='caffe_layers',
+                        help='that the layer is in: soft_dice_layer, for a Caffe that has the one '
+                        'file of `bundle`; default caffe_layers')
     parser.add_argument('--output', metavar='FILE', help='by default NET_dice.prototxt')
     parser.add_argument('--force', action='store_true', help='overwrite the output')
     parser.add_argument('--in-place', action='store_true',
                         help='rewrite the net, and keep what it was as NET.prototxt.bak')
+
+
+def _module(text: str) -> str:
+    if not all(word.isidentifier() for word in text.split('.')):
+        raise argparse.ArgumentTypeError('a module is written as Python imports it, for example '
+                                         f'soft_dice_layer; got {text!r}')
+    return text
 
 
 def _finite(text: str) -> float:

@@ -3,7 +3,10 @@
 The nets are our own, each with what the fork that it is named after has.
 """
 import re
+import shutil
+from pathlib import Path
 
+import caffe
 import pytest
 from backends import input_layer
 
@@ -14,6 +17,7 @@ from caffe_layers.gradcheck import check_net
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.asked import Asked
 
+ROOT = Path(__file__).resolve().parent.parent
 DATA = input_layer('data', (2, 3, 9, 8)) + input_layer('label', (2, 1, 9, 8))
 
 
@@ -124,6 +128,9 @@ def test_the_shape_of_the_prediction(folder, capsys):
     assert add(folder, VOLUMES) == 1
     assert 'How many classes score has is not said in it, so the layer was not run by itself: ' \
         'give the shape of the prediction, for example --shape 2,21,9,8.' in capsys.readouterr().out
+    # a template, for a number that comes later
+    assert add(folder, SEGNET.replace('num_output: 5', ''), '--force') == 1
+    assert 'How many classes score has is not said in it' in capsys.readouterr().out
     (folder / 'net_dice.prototxt').unlink()
     assert add(folder, SEGNET, '--shape', '2,4,9,8') == 2
     assert capsys.readouterr().err.endswith(
@@ -182,6 +189,36 @@ def test_a_loss_that_only_the_fork_has(kind, folder):
                                          + loss().replace('"loss"', '"plain"'))
     with pytest.raises(CannotRun, match='or look at another loss with --layer plain'):
         check_net('net.prototxt')
+
+
+def test_a_caffe_that_does_not_tell_its_types(folder, monkeypatch):
+    """One from before 2015, as some forks are: what it can read, it may well have."""
+    monkeypatch.delattr(caffe, 'layer_type_list')
+    assert [each.what for each in caffe_proto.read_net(INTEL + SEGNET, 'net').unknown
+            if 'type' in each.what] == []
+
+
+def test_a_fork_that_has_the_one_file(folder, monkeypatch, capsys):
+    """On Python 2.7, for example: the layer is proved here as the file has it."""
+    assert add(folder, SEGNET, '--module', 'renamed') == 2
+    assert 'the module renamed cannot be imported' in capsys.readouterr().err
+    shutil.copy(str(ROOT / 'soft_dice_layer.py'), str(folder))
+    assert add(folder, SEGNET, '--module', 'soft_dice_layer') == 1
+    assert 'Of the layer by itself, on (2, 5, 5, 6), the loss is ' in capsys.readouterr().out
+    assert 'module: "soft_dice_layer"' in (folder / 'net_dice.prototxt').read_text()
+    assert main(['check', 'net_dice.prototxt', '--pred', '2,5,5,6', '--label', '2,1,5,6']) == 0
+    (folder / 'renamed.py').write_text((folder / 'soft_dice_layer.py').read_text())
+    assert add(folder, DEEPDETECT, '--module', 'renamed', '--force') == 0
+    again = (folder / 'net_dice.prototxt').read_text()
+    capsys.readouterr()
+    assert add(folder, again, '--module', 'renamed', '--force') == 0
+    assert 'nothing to do' in capsys.readouterr().out
+    again = again.replace('renamed', 'caffe_layers')
+    assert add(folder, again, '--module', 'renamed', '--force') == 2
+    assert 'of module caffe_layers: change that to renamed' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        add(folder, SEGNET, '--module', 'soft_dice_layer.py!')
+    assert 'a module is written as Python imports it' in capsys.readouterr().err
 
 
 def test_many_things_of_a_fork_are_listed_in_short():

@@ -170,8 +170,8 @@ EACH = ''.join(f'    class_weighting: {weight}\n' for weight in (0.5, 2, 1, 4))
     ('true', EACH, ['--loss', 'dice_ce', '--option', 'ce_class_weights=[1,1,1,2]'],
      dict(ce_class_weights=(1, 1, 1, 2)), 'The class weights were 0.5, 2, 1, 4; ce_class_weights'),
     ('true', EACH, [], {}, 'Not carried over: the class weights 0.5, 2, 1, 4.  They make up for '
-                           'rare classes in a sum over pixels, and Dice counts every class alike; '
-                           '--option class_weights=[0.5,2,1,4] sets them all the same.'),
+                           'rare classes in a sum over pixels, and Dice counts every class alike.  '
+                           'To use them in spite of that: --option class_weights=[0.5,2,1,4]\n'),
     ('true', EACH, ['--option', 'class_weights=[0.5,2,1,4]'], dict(class_weights=(0.5, 2, 1, 4)),
      'Not carried over: the class weights'),
     ('false', EACH, [], {}, '')])
