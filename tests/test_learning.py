@@ -97,6 +97,14 @@ def test_a_weight_that_comes_with_the_first_backward(recwarn):
     assert not len(recwarn)
 
 
+def test_a_weight_that_comes_with_the_second_forward(recwarn):
+    learning, top = Learning(), (Blob(()),)
+    for _ in range(3):
+        learning.forward(Layer(phase=caffe.TRAIN), top)
+        top[0].diff[...] = 1
+    assert not len(recwarn)
+
+
 def test_the_warning_is_one_of_pythons(tmp_path, monkeypatch):
     """So that who sets a weight of 0 on purpose can silence it."""
     monkeypatch.setenv('PYTHONWARNINGS', 'ignore')

@@ -132,6 +132,17 @@ def test_without_the_tool(folder, monkeypatch):
         old_format.read_text('net.prototxt')
 
 
+@pytest.mark.parametrize('says, reason', [('true', 'it said nothing'),
+                                          ('echo because; echo', 'because')])
+def test_a_tool_that_fails(says, reason, folder, monkeypatch):
+    (folder / 'net.prototxt').write_text(OF_2014)
+    (folder / 'upgrade_net_proto_text').write_text(f'#!/bin/sh\n{says}\nexit 3\n')
+    (folder / 'upgrade_net_proto_text').chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(folder / 'python'))
+    with pytest.raises(CannotRun, match=f'cannot convert it: {reason}; what a fork'):
+        old_format.read_text('net.prototxt')
+
+
 def test_todays_nets_are_left_alone(folder):
     (folder / 'net.prototxt').write_text('layer { name: "layers" }  # layers {')
     written, today = old_format.read_text('net.prototxt')
