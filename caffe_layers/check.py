@@ -45,7 +45,7 @@ def _cases(arguments: argparse.Namespace) -> List[cases.Case]:
 def _check_case(case: cases.Case, arguments: argparse.Namespace) -> int:
     with command.watch(arguments) as watch, gradcheck.subject(case, watch) as layer:
         findings = gradcheck.check_subject(layer, case, arguments.seed)
-        picture = command.picture(arguments, layer, case.example)
+        picture = command.picture(arguments, layer, case.example, findings)
     assumed = f'Assumed: {"; ".join(case.assumed)}.' if case.assumed else 'Nothing was assumed.'
     if arguments.json != '-':
         print(assumed)

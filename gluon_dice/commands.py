@@ -58,7 +58,7 @@ def check(arguments: argparse.Namespace) -> int:
     target.feed = feed
     with command.watch(arguments) as watch, GluonLoss(target, example, watch=watch) as loss:
         findings = findings_of(loss, example, arguments.seed, command.given(arguments))
-        picture = command.picture(arguments, loss, example, PICTURE)
+        picture = command.picture(arguments, loss, example, findings, PICTURE)
     return command.emit(arguments, findings, picture, target.name, [
         f'Read as {target.assumed}.', f'Computed in {loss.dtype}.', f'Seed {arguments.seed}.',
         command.versions(mx)])

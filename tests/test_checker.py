@@ -597,6 +597,15 @@ def test_evidence_of_large_samples_is_taken_from_smaller_ones(shape, drawn):
     assert np.linalg.norm(seen.analytic - seen.numeric) < 1e-5 * np.linalg.norm(seen.numeric)
 
 
+def test_the_picture_is_of_what_the_loss_expects_which_is_asked_once():
+    subject = Slow(zoo.fed(zoo.SoftDice(), 'softmax'), None)
+    findings = check(subject, subject.loss.example)
+    drawn = command.picture(argparse.Namespace(plot='a.png', html=None, seed=0), subject,
+                            subject.loss.example, findings)
+    assert drawn.pred.min() < -0.5 and drawn.pred.max() > 1  # scores, not probabilities
+    assert subject.watch.calls == 2 * drawn.pred.size + 1
+
+
 PNG = b'\x89PNG\r\n\x1a\n'
 
 

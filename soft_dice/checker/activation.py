@@ -46,9 +46,14 @@ class Wants(NamedTuple):
 
     def example(self, example: Example) -> Example:
         """The example, with the input that the loss expects."""
-        probabilities = self.input in ('softmax', 'sigmoid')
-        fits = self.input is None or (example.input != 'raw') == probabilities
-        return example if fits else example.replace(input=self.input)
+        return expected(example, self.input)
+
+
+def expected(example: Example, input: Optional[str]) -> Example:
+    """The example, with this input or, where it has none that fits it, its own."""
+    probabilities = input in ('softmax', 'sigmoid')
+    fits = input is None or (example.input != 'raw') == probabilities
+    return example if fits else example.replace(input=input)
 
 
 def wants(subject: Subject, example: Example, seed: int = 0) -> Wants:

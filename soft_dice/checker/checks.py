@@ -102,7 +102,6 @@ def evidence(subject: Subject, example: Example, seed: int = 0, elements: int = 
     Refused, Died : by the loss.
     OutOfTime : it is too slow.
     """
-    example = wants(subject, example, seed).example(example)
     sizes = [2 ** k for k in range(5, elements.bit_length())] + [elements]
     elements = subject.watch.most(sizes, lambda elements: 2 * elements)
     while np.prod(example.pred[1:]) > elements:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..arrays import CannotRun
 from . import report
-from .activation import Given
+from .activation import Given, expected
 from .asked import NONE, Asked
 from .checks import PICTURE, Evidence, evidence
 from .findings import Findings
@@ -164,15 +164,16 @@ def watch(arguments: argparse.Namespace) -> Watch:
 
 
 def picture(arguments: argparse.Namespace, subject: Subject, example: Example,
-            elements: int = PICTURE) -> Optional[Evidence]:
-    """What --plot and --html draw, in the same time once more; None where there is nothing to
-    draw, or it is not asked for."""
+            findings: Findings, elements: int = PICTURE) -> Optional[Evidence]:
+    """What --plot and --html draw, of the input that the loss expects, in the same time once more;
+    None where there is nothing to draw, or it is not asked for."""
     if not (arguments.plot or arguments.html):
         return None
     subject.watch.again()
     subject.watch.look('the picture')
     try:
-        return evidence(subject, example, arguments.seed, elements)
+        wanted = (findings['activation'].value or {}).get('expected')
+        return evidence(subject, expected(example, wanted), arguments.seed, elements)
     except (Refused, Died, OutOfTime):  # of which the findings tell
         return None
 
