@@ -308,6 +308,16 @@ def test_the_command_says_what_it_left_out(capsys):
         assert status == 0 and 'Left out for want of time: ' in said.out
 
 
+def test_an_autograd_function_is_made_anew_for_each_call():
+    kwargs = {'too_large': 1.0}
+    takes = {**PROBABILITIES, 'kwargs': kwargs}
+    assert {each.verdict for each in check_loss(zoo.SquareFunction, **takes).values()
+            if not each.good} == set()
+    kwargs['too_large'] = 0.5
+    assert check_loss(zoo.SquareFunction, **takes)['gradient'].verdict == 'wrong'
+    assert 'a new one for each call' in read(zoo.SquareFunction, kwargs).assumed
+
+
 # ---- what an error says ----
 
 def wordy(pred, label):
@@ -319,6 +329,15 @@ def wants_one_shape(pred, label):
     return mx.nd.where(label[0], pred, pred)
 
 
+class RaisesBackward(zoo.SquareFunction):
+
+    def __init__(self):
+        super().__init__(1.0)
+
+    def backward(self, head):
+        return head * no_such_name  # noqa: F821
+
+
 def no_message(pred, label):
     return mx.nd.transpose(pred, axes=(0, 1))
 
@@ -326,6 +345,8 @@ def no_message(pred, label):
 @pytest.mark.parametrize('loss, says', [
     (wordy, 'MXNetError: the operator failed for [2,3].'),
     (wants_one_shape, 'inferring shapes failed. input shapes: [4,9,8] [2,4,9,8] [2,4,9,8] output'),
+    (RaisesBackward, "NameError: name 'no_such_name' is not defined."),
+    (zoo.by_hand('raises'), 'ValueError: shapes of gradient and prediction do not match.'),
     (no_message, '== param.axes.ndim() (4 vs. 2).')])
 def test_an_error_of_several_lines_is_told_in_one(loss, says):
     finding = check_loss(loss, **DENSE)['gradient']

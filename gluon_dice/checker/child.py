@@ -119,9 +119,10 @@ def _serve(tool: Any, connection: Connection, other_end: Connection) -> None:
 def describe(error: BaseException, said: str = '') -> str:
     """The error in one line.
 
-    said : what was printed: where a CustomOp raised, MXNet prints that error and raises its own.
+    said : what was printed: where a CustomOp or an autograd.Function raised, MXNet prints that error
+        and raises its own.
     """
-    custom = re.search(r'Error in CustomOp[^\0]*', said)
+    custom = re.search(r'Error in [\w.]+: Traceback[^\0]*', said)
     if custom:
         return typed(error, custom.group())
     extension = re.search(r'Extension Traceback:\s*\[0\] (.*)', str(error))

@@ -110,8 +110,8 @@ class Target:
 def read(given: Any, kwargs: Optional[Dict[str, Any]] = None, name: str = '') -> Target:
     """The target that is meant.
 
-    given : a gluon Block, a class (called with ``kwargs``), or a function of (F, pred, label) or
-        of (pred, label).
+    given : a gluon Block, a class of one or of an autograd.Function (called with ``kwargs``), or a
+        function of (F, pred, label) or of (pred, label).
 
     Raises
     ------
@@ -137,6 +137,9 @@ def _of_class(cls: type, kwargs: Dict[str, Any], name: str) -> Target:
         made = cls(**kwargs)
     except Exception as error:
         raise ValueError(f'{called} cannot be made: {type(error).__name__}: {error}') from None
+    if isinstance(made, autograd.Function):
+        return Target(lambda *inputs: cls(**kwargs)(*inputs), called,
+                      'an autograd.Function, a new one for each call, as one can be called once', ())
     if not isinstance(made, Block):
         if not callable(made):
             raise TypeError(f'{called} cannot be called on (pred, label)')
