@@ -85,6 +85,17 @@ def test_every_defect_is_in_the_zoo():
     assert written == {type(make('float64')) for make, _ in BROKEN.values()} - {Animal}
 
 
+@pytest.mark.parametrize('name, seed', [
+    ('slow running mean', 18),  # two random losses of nearly the same size, which moved it by little
+    ('stale buffer, hinge', 8),  # of which the margin is met at the only pixel of a class
+    ('first label remembered', 3)])  # in which a class that is looked at has no pixel
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_inputs_at_which_a_defect_was_taken_for_another(name, seed, dtype):
+    make, expected = BROKEN[name]
+    subject = make(dtype)
+    assert defects(check(subject, subject.loss.example, seed)) == expected
+
+
 @pytest.mark.parametrize('name', ['one pixel wrong', '1 % too large', 'zero gradient',
                                   'sign flipped'])
 @pytest.mark.parametrize('size', [4, 32])
@@ -193,6 +204,26 @@ def test_losses_of_which_nothing_can_be_said(loss, input):
         assert activation.wants(Animal(Free()), example, seed).input is None
 
 
+def test_an_empty_image_of_which_one_prediction_fails_and_others_teach_nothing():
+    findings = check(Animal(zoo.NoSmoothAbove(example=zoo.BINARY, eps=0.0)), zoo.BINARY)
+    assert findings['empty'].verdict == 'not finite'
+    assert findings['empty'].message.endswith(
+        'For other predictions the gradient is 0: what is found where nothing is, is never '
+        'unlearnt.')
+    assert 'the gradient is 0' not in finding_of('NaN on an empty image', 'empty').message
+
+
+def test_every_class_that_gets_no_gradient_is_named():
+    class NoMatter(Animal):
+        def backward(self, pred, label, upstream, out):
+            super().backward(pred, label, upstream, out)
+            out[:, [2, 4]] = 0
+
+    example = zoo.FIVE.replace(input='softmax')
+    finding = check(NoMatter(zoo.Dice(example=example)), example)['classes']
+    assert finding.message == 'The classes 2, 4 get no gradient: they are never learnt.'
+
+
 def test_which_prediction_of_an_empty_image_fails():
     value = finding_of('infinite gradient on an empty image', 'empty').value
     assert set(value) == {'perfect', 'imperfect', 'other', 'exact'}
@@ -247,6 +278,14 @@ def test_exponent_of_pixels():
 def test_gradient_norms_of_samples():
     norms = finding_of('only sample 0', 'batch').value['gradient_norms']
     assert norms[0] > 0 and norms[1] == 0
+
+
+def test_a_second_sample_is_looked_at_where_one_is_given():
+    example = zoo.INDEX.replace(pred=(1, 3, 8, 8), label=(1, 1, 8, 8))
+    finding = check(zoo.OnlySample0(zoo.Dice()), example)['batch']
+    assert finding.verdict == 'sample ignored'
+    assert finding.message == 'Sample 1 of a batch of two gets no gradient.'
+    assert check(Animal(zoo.Dice()), example)['batch'].verdict == 'separate'
 
 
 def test_samples_of_which_rounding_hides_whether_they_are_pooled():
@@ -477,8 +516,9 @@ def test_no_time_at_all():
 
 
 def test_a_picture_for_which_there_is_no_time_is_smaller():
-    subject = Slow(RIGHT['soft_dice'], 200)
-    assert evidence(subject, Example((1, 4, 64, 60), (1, 64, 60))).analytic.size <= 64
+    subject, example = Slow(RIGHT['soft_dice'], 200), Example((1, 4, 64, 60), (1, 64, 60))
+    subject.value(*example.arrays())  # as the findings do: its pace is known
+    assert evidence(subject, example).analytic.size <= 64
 
 
 def test_a_terminal_shows_what_is_going_on():

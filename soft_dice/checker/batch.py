@@ -27,8 +27,8 @@ def batch(trial: Trial, findings: Findings) -> Finding:
                           else 'a loss that is not finite.'))
     ignored = _ignored(trial)
     if ignored:
-        return Finding('sample ignored', value, f'Sample {ignored[0]} of the batch gets no '
-                                                'gradient.')
+        batch = 'the batch' if len(trial.pred) > 1 else 'a batch of two'
+        return Finding('sample ignored', value, f'Sample {ignored[0]} of {batch} gets no gradient.')
     pair = _Pair(trial)
     together = pair.judge(findings['gradient'].verdict in ('correct', 'wrong', 'stale'))
     value.update(together.value)
@@ -52,7 +52,10 @@ def _norms(trial: Trial) -> np.ndarray:
 
 
 def _ignored(trial: Trial, again: int = 3) -> List[int]:
-    """Samples without gradient, at other inputs too: one may have nothing to learn from."""
+    """Samples without gradient, at other inputs too: one may have nothing to learn from.  Where there
+    is one sample, of two."""
+    if len(trial.pred) == 1:
+        trial = begin(trial.subject, resized(trial.example, 2, trial.example.pred[2:]), trial.seed)
     if not trial.usable:
         return []
     found = _norms(trial) < NEGLIGIBLE * _norms(trial).max()

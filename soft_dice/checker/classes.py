@@ -18,10 +18,13 @@ def classes(trial: Trial, findings: Findings) -> Finding:
     if findings['direction'].value and 'falls_with_background_last' in findings['direction'].value:
         return Finding('undecided', None, 'It is not known which channel is which class: see '
                        'direction.')
+    if findings['direction'].verdict == 'label ignored':
+        return Finding('not applicable', None, 'The label is not read: see direction.')
     silent = _silent_classes(trial)
     if silent:
-        return Finding('class dropped', {'without_gradient': silent},
-                       f'Class {silent[0]} gets no gradient: it is never learnt.')
+        return Finding('class dropped', {'without_gradient': silent}, _named(
+            silent, 'gets no gradient: it is never learnt.', 'get no gradient: they are never '
+            'learnt.'))
     if not trial.example.pred[2:]:
         return Finding('not applicable', None, 'A prediction without pixels has no rare classes.')
     example = _roomy(trial.example)
@@ -197,10 +200,14 @@ def _never_counts(trial: Trial, effects: Dict[int, Dict[str, float]], own: Dict[
         never |= {c for c, cost in costs.items() if abs(cost) <= least}
     if not never:
         return ''
-    named = ', '.join(map(str, sorted(never)))
-    return (f'Class {named} does not count' if len(never) == 1 else
-            f'The classes {named} do not count'
-            ) + ': right or wrong there makes no difference, at any size.'
+    why = ': right or wrong there makes no difference, at any size.'
+    return _named(sorted(never), f'does not count{why}', f'do not count{why}')
+
+
+def _named(classes: List[int], does: str, do: str) -> str:
+    """A sentence on one class, or on several."""
+    named = ', '.join(map(str, classes))
+    return f'Class {named} {does}' if len(classes) == 1 else f'The classes {named} {do}'
 
 
 def _dropped_when_small(trial: Trial, effects: Dict[int, Dict[str, float]]) -> str:

@@ -10,6 +10,7 @@ from .trial import Trial, begin, inputs
 
 WORDS = {'perfect': 'a perfect', 'imperfect': 'an imperfect', 'other': 'another imperfect',
          'exact': 'an exact (0 and 1)'}
+UNLEARNT = 'what is found where nothing is, is never unlearnt.'
 LINES = 4  # along which the gradient is compared with the numeric one
 
 
@@ -36,12 +37,15 @@ def empty(trial: Trial, findings: Findings) -> Finding:
         if not np.isfinite([number, norm]).all():
             bad.append(f'{WORDS[name]} prediction has loss {number:.3g} and a gradient of size '
                        f'{norm:.3g}')
+    unlearnt = trial.usable and not any(np.nan_to_num(each['gradient']) for each in value.values())
     if bad:
         return Finding('not finite', value, 'On an image that is all background, ' + '; '.join(bad)
-                       + '. One such image ends the training.')
-    if trial.usable and not any(each['gradient'] for each in value.values()):
+                       + '. One such image ends the training.'
+                       + (f' For other predictions the gradient is 0: {UNLEARNT}' if unlearnt and
+                          len(bad) < len(value) else ''))
+    if unlearnt:
         return Finding('no gradient', value, 'On an image that is all background the gradient is 0 '
-                       'for every prediction: what is found where nothing is, is never unlearnt.')
+                       f'for every prediction: {UNLEARNT}')
     return _compared(trial, label, value, findings)
 
 
