@@ -473,6 +473,20 @@ class NoSmooth(Linear):
         return gradient
 
 
+class NoBackground(Linear):
+    """With it the share of the background that is missed, which none has where all is foreground."""
+
+    def loss(self, p, g):
+        with np.errstate(all='ignore'):
+            return super().loss(p, g) + np.mean((sums((1 - p) * g) / sums(g))[:, 0])
+
+    def gradient(self, p, g):
+        gradient = super().gradient(p, g)
+        with np.errstate(all='ignore'):
+            gradient[:, 0] -= (g / sums(g))[:, 0] / len(p)
+        return gradient
+
+
 # In what they remember.
 
 class Random(Linear):
@@ -572,6 +586,13 @@ class NeedsABatch(Linear):
         return p, g
 
 
+class HalvesOneToo(Linear):
+    """The backward takes every batch for one of two."""
+
+    def gradient(self, p, g):
+        return super().gradient(p, g) * len(p) / 2
+
+
 class FirstRowAlone(Linear):
     """Of a batch of one it reads the first 8 pixels alone."""
 
@@ -621,6 +642,15 @@ class SmallClassUntrained(Linear):
 
     def gradient(self, p, g):
         return super().gradient(p, g) * (sums(g) >= 5)
+
+
+class LargeClassUntrained(Linear):
+    """A class, but the background, of more than half of the pixels gets no gradient."""
+
+    def gradient(self, p, g):
+        large = sums(g) > p.shape[2] / 2
+        large[:, 0] = False
+        return super().gradient(p, g) * ~large
 
 
 # In shapes.

@@ -241,6 +241,13 @@ class DiceOp(mx.operator.CustomOp):
             size = g.sum(axis=(0, 1), exclude=True)
             enough = (size >= 5).reshape(p.shape[:2] + (1,) * (p.ndim - 2))
             gradient = mx.nd.broadcast_mul(gradient, enough)
+        if self.defect == 'leaves out large classes':
+            large = mx.nd.slice_axis(g, axis=1, begin=1, end=None).mean(axis=(0, 1), exclude=True) > 0.5
+            background = mx.nd.zeros_like(large[:, :1])
+            large = mx.nd.concat(background, large, dim=1).reshape(p.shape[:2] + (1,) * (p.ndim - 2))
+            gradient = mx.nd.broadcast_mul(gradient, 1 - large)
+        if self.defect == 'halves a batch of one':
+            gradient = gradient * len(p) / 2
         if self.defect == 'uphill':
             gradient = -gradient
         if self.defect == 'ignores its head':
@@ -371,6 +378,16 @@ class NaNWhereEmpty(Dice):
         missed = F.sum(F.elemwise_mul(1 - p, g), axis=0, exclude=True)
         return self.weighted(missed / F.sum(g, axis=0, exclude=True)
                              + F.mean(F.elemwise_mul(p, 1 - g), axis=0, exclude=True))
+
+
+class NaNWithoutBackground(Dice):
+    """With it the share of the background that is missed."""
+
+    def score(self, F, p, g):
+        p0, g0 = (F.slice_axis(x, axis=1, begin=0, end=1) for x in (p, g))
+        missed = F.sum(F.elemwise_mul(1 - p0, g0), axis=(0, 1), exclude=True)
+        share = missed / F.sum(g0, axis=(0, 1), exclude=True)
+        return F.broadcast_sub(super().score(F, p, g), share)
 
 
 class NothingLearntWhereEmpty(Dice):
@@ -613,6 +630,7 @@ WRONG = {
     'no softmax': Animal(OnProbabilities, {'activation': 'missing'}),
     'softmax over the width': Animal(SoftmaxOverTheWidth, {'activation': 'wrong axis'}),
     'NaN where empty': Animal(NaNWhereEmpty, {'empty': 'not finite'}),
+    'NaN without background': Animal(NaNWithoutBackground, {'empty': 'not finite'}),
     'nothing learnt where empty': Animal(NothingLearntWhereEmpty, {'empty': 'no gradient'}),
     'needs .shape': Animal(NeedsShape, {'hybridize': 'raises'}),
     'needs a number': Animal(NeedsNumber, {'hybridize': 'raises'}),
@@ -643,6 +661,8 @@ WRONG = {
         'per-pixel denominators': {'gradient': 'wrong', 'relative_error': 'wrong'},
         'a hundredth too large': {'gradient': 'wrong', 'relative_error': 'wrong'},
         'leaves out small classes': {'classes': 'class dropped', 'empty': 'wrong'},
+        'leaves out large classes': {'empty': 'wrong'},
+        'halves a batch of one': {'batch': 'N=1 fails'},
         'uphill': {'gradient': 'wrong', 'relative_error': 'wrong', 'direction': 'uphill'},
         'ignores its head': {'head_gradient': 'ignored'},
         'one head for all': {'head_gradient': 'wrong per sample'},

@@ -486,6 +486,13 @@ class NanOnEmpty(Animal):
         return 0 * size / size
 
 
+class NanWithoutBackground(NanOnEmpty):
+    """Divides by the background's size."""
+
+    def nothing(self, pred, label):
+        return super().nothing(pred, label == 0)
+
+
 class InfiniteGradientOnEmpty(Animal):
     """The loss is finite there, its gradient is divided by the foreground's size."""
 
@@ -572,6 +579,13 @@ class SumAlone(FirstRowAlone):
         out[...] = np.moveaxis(inner[:, None, :, 0], 0, 2) / pred.shape[2]
 
 
+class HalvedAlways(Animal):
+    """A mean over the batch, whose backward takes it for one of two."""
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream * len(pred) / 2, out)
+
+
 class SmallClassDropped(Dice):
     """Classes of fewer than 10 pixels have loss and gradient 0."""
 
@@ -600,6 +614,16 @@ class OnePixelUntrained(SmallClassUntrained):
     """The backward has nothing for a class of a single pixel."""
 
     few = 2
+
+
+class LargeClassUntrained(Animal):
+    """The backward has nothing for a class, but the background, of more than half of the pixels."""
+
+    def backward(self, pred, label, upstream, out):
+        super().backward(pred, label, upstream, out)
+        large = pixels(one_hot(pred, label)) > 0.5 * pred[0, 0].size
+        large[:, 0] = False
+        out *= spread(~large, pred)
 
 
 class SmallTermUntrained(Animal):
@@ -947,6 +971,10 @@ BROKEN = {
                           {'loss_weight': 'absolute'}),
     'upstream added': (lambda dtype: UpstreamAdded(Dice(), dtype), {'loss_weight': 'wrong'}),
     'NaN on an empty image': (lambda dtype: NanOnEmpty(Dice(), dtype), {'empty': 'not finite'}),
+    'NaN on an image without background': (lambda dtype: NanWithoutBackground(Dice(), dtype),
+                                           {'empty': 'not finite'}),
+    'large class untrained': (lambda dtype: LargeClassUntrained(Dice(), dtype),
+                              {'empty': 'wrong'}),
     'infinite gradient on an empty image': (lambda dtype: InfiniteGradientOnEmpty(Dice(), dtype),
                                             {'empty': 'not finite'}),
     'nothing learnt from an empty image': (
@@ -973,6 +1001,10 @@ BROKEN = {
                                           {'batch': 'N=1 fails'}),
     'first row of one, pooled': (lambda dtype: FirstRowAlone(BatchDice(), dtype),
                                  {'batch': 'N=1 fails'}),
+    'halved where there is one': (lambda dtype: HalvedAlways(Dice(mean=True), dtype),
+                                  {'batch': 'N=1 fails'}),
+    'halved where there is one, sum': (lambda dtype: HalvedAlways(SoftDice(), dtype),
+                                       {'batch': 'N=1 fails'}),
     'rows of one are samples': (lambda dtype: SumAlone(Dice(), dtype), {'batch': 'N=1 fails'}),
     'small class dropped': (lambda dtype: Animal(SmallClassDropped(), dtype),
                             {'classes': 'class dropped'}),

@@ -87,8 +87,8 @@ class _Alone:
         self.usable = np.isfinite(self.value) and self.once.gradient.shape == self.arrays[0].shape
 
     def compare(self, gradient: bool, separate: bool) -> Dict[str, float]:
-        """How far the same sample twice is from once or twice the one, as in a mean over the batch
-        and in a sum.
+        """How far loss and gradient of the same sample twice are from once those of the one, as in a
+        mean over the batch, or from twice, as in a sum.
 
         gradient : look at the gradient too.
         separate : where samples are not, weights may come from their sizes together, and what is
@@ -97,13 +97,14 @@ class _Alone:
         pred, label = (np.repeat(each, 2, axis=0) for each in self.arrays)
         twice = self.trial.subject.evaluate(pred, label)
         times = float(np.sum(twice.value)) / (self.value or np.nan)
-        known = separate and np.isfinite(times)
-        error = min(abs(times - 1), abs(times - 2)) if known else 0.0
         one, two = self.once.gradient[0], twice.gradient.sum(axis=0)
-        if gradient and np.isfinite(one).all() and np.isfinite(two).all():
-            scales = (1.0, 2.0) if separate else (np.linalg.norm(two) / (np.linalg.norm(one) or 1),)
-            error = max(error, min(numeric.relative_error(two, scale * one) for scale in scales))
-        return {'twice_over_alone': times, 'alone_error': error}
+        comparable = gradient and np.isfinite(one).all() and np.isfinite(two).all()
+        scales = (1.0, 2.0) if separate else (np.linalg.norm(two) / (np.linalg.norm(one) or 1),)
+        known = separate and np.isfinite(times)
+        errors = [max(abs(times - scale) if known else 0.0,
+                      numeric.relative_error(two, scale * one) if comparable else 0.0)
+                  for scale in scales]
+        return {'twice_over_alone': times, 'alone_error': float(min(errors))}
 
 
 class _Pair:
