@@ -86,7 +86,7 @@ def test_every_defect_is_in_the_zoo():
 
 
 @pytest.mark.parametrize('name, seed', [
-    ('slow running mean', 18),  # two random losses of nearly the same size, which moved it by little
+    ('slow running mean', 18),  # two random losses of nearly the same size moved it by little
     ('stale buffer, hinge', 8),  # of which the margin is met at the only pixel of a class
     ('first label remembered', 3)])  # in which a class that is looked at has no pixel
 @pytest.mark.parametrize('dtype', DTYPES)

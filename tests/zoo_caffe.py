@@ -474,7 +474,7 @@ class NoSmooth(Linear):
 
 
 class NoBackground(Linear):
-    """With it the share of the background that is missed, which none has where all is foreground."""
+    """With it the share of the background that is missed, of which there may be none."""
 
     def loss(self, p, g):
         with np.errstate(all='ignore'):

@@ -242,10 +242,10 @@ class DiceOp(mx.operator.CustomOp):
             enough = (size >= 5).reshape(p.shape[:2] + (1,) * (p.ndim - 2))
             gradient = mx.nd.broadcast_mul(gradient, enough)
         if self.defect == 'leaves out large classes':
-            large = mx.nd.slice_axis(g, axis=1, begin=1, end=None).mean(axis=(0, 1), exclude=True) > 0.5
-            background = mx.nd.zeros_like(large[:, :1])
-            large = mx.nd.concat(background, large, dim=1).reshape(p.shape[:2] + (1,) * (p.ndim - 2))
-            gradient = mx.nd.broadcast_mul(gradient, 1 - large)
+            large = g.mean(axis=(0, 1), exclude=True) > 0.5
+            large[:, 0] = 0  # the background
+            gradient = mx.nd.broadcast_mul(gradient, 1 - large.reshape(
+                p.shape[:2] + (1,) * (p.ndim - 2)))
         if self.defect == 'halves a batch of one':
             gradient = gradient * len(p) / 2
         if self.defect == 'uphill':

@@ -119,8 +119,8 @@ def _serve(tool: Any, connection: Connection, other_end: Connection) -> None:
 def describe(error: BaseException, said: str = '') -> str:
     """The error in one line.
 
-    said : what was printed: where a CustomOp or an autograd.Function raised, MXNet prints that error
-        and raises its own.
+    said : what was printed: where a CustomOp or an autograd.Function raised, MXNet prints that
+        error and raises its own.
     """
     custom = re.search(r'Error in [\w.]+: Traceback[^\0]*', said)
     if custom:

@@ -139,7 +139,7 @@ def _of_class(cls: type, kwargs: Dict[str, Any], name: str) -> Target:
         raise ValueError(f'{called} cannot be made: {type(error).__name__}: {error}') from None
     if isinstance(made, autograd.Function):
         return Target(lambda *inputs: cls(**kwargs)(*inputs), called,
-                      'an autograd.Function, a new one for each call, as one can be called once', ())
+                      'an autograd.Function, a new one for each call: one can be called once', ())
     if not isinstance(made, Block):
         if not callable(made):
             raise TypeError(f'{called} cannot be called on (pred, label)')

@@ -52,8 +52,8 @@ def _norms(trial: Trial) -> np.ndarray:
 
 
 def _ignored(trial: Trial, again: int = 3) -> List[int]:
-    """Samples without gradient, at other inputs too: one may have nothing to learn from.  Where there
-    is one sample, of two."""
+    """Samples without gradient, at other inputs too: one may have nothing to learn from.  Where
+    there is one sample, of two."""
     if len(trial.pred) == 1:
         trial = begin(trial.subject, resized(trial.example, 2, trial.example.pred[2:]), trial.seed)
     if not trial.usable:
@@ -87,8 +87,8 @@ class _Alone:
         self.usable = np.isfinite(self.value) and self.once.gradient.shape == self.arrays[0].shape
 
     def compare(self, gradient: bool, separate: bool) -> Dict[str, float]:
-        """How far loss and gradient of the same sample twice are from once those of the one, as in a
-        mean over the batch, or from twice, as in a sum.
+        """How far loss and gradient of the same sample twice are from once those of the one, as in
+        a mean over the batch, or from twice, as in a sum.
 
         gradient : look at the gradient too.
         separate : where samples are not, weights may come from their sizes together, and what is
@@ -99,7 +99,8 @@ class _Alone:
         times = float(np.sum(twice.value)) / (self.value or np.nan)
         one, two = self.once.gradient[0], twice.gradient.sum(axis=0)
         comparable = gradient and np.isfinite(one).all() and np.isfinite(two).all()
-        scales = (1.0, 2.0) if separate else (np.linalg.norm(two) / (np.linalg.norm(one) or 1),)
+        longer = float(np.linalg.norm(two) / (np.linalg.norm(one) or 1))
+        scales = (1.0, 2.0) if separate else (longer,)
         known = separate and np.isfinite(times)
         errors = [max(abs(times - scale) if known else 0.0,
                       numeric.relative_error(two, scale * one) if comparable else 0.0)

@@ -1,4 +1,4 @@
-"""What a loss does with an image on which there is nothing to find, and with one full of a class."""
+"""What a loss does with an image on which there is nothing to find, or nothing else."""
 from typing import Dict, Optional
 
 import numpy as np
