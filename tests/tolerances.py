@@ -5,6 +5,8 @@ TOLERANCE = {
     'gradient, float64': 1e-12,
     'gradient, float32': 1e-5,
     'loss, float32': 1e-6,
+    # exp(z - max - log sum): both differences are rounded to half a last digit of their size
+    'probability, float32, for each unit of its logarithm': 2.0 ** -23,
     'gradient, float16': 1e-3,
     'loss, float16': 1e-3,
     'gradient, added up in float32 by servers': 1e-6,
