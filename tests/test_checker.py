@@ -204,6 +204,17 @@ def test_losses_of_which_nothing_can_be_said(loss, input):
         assert activation.wants(Animal(Free()), example, seed).input is None
 
 
+@pytest.mark.parametrize('temperature', [0.3, 4.0])
+@pytest.mark.parametrize('input', ['raw', 'softmax'])
+def test_a_sigmoid_of_another_temperature(temperature, input):
+    class Warm(zoo.Dice):
+        def each(self, pred, label):
+            return super().each(1 / (1 + np.exp(-pred / temperature)), label)
+    for seed in range(5):
+        wanted = activation.wants(Animal(Warm()), zoo.RAW.replace(input=input), seed)
+        assert (wanted.input, wanted.applies) == ('raw', 'sigmoid')
+
+
 def test_an_empty_image_of_which_one_prediction_fails_and_others_teach_nothing():
     findings = check(Animal(zoo.NoSmoothAbove(example=zoo.BINARY, eps=0.0)), zoo.BINARY)
     assert findings['empty'].verdict == 'not finite'

@@ -13,6 +13,7 @@ from .numeric import quantum
 from .subject import Example, Refused, Subject
 
 SAME = 1e-5  # relative: the change of a loss that does not change
+SLOW = 4.0  # the scale of a sigmoid of a high temperature
 GROWN = 1e3  # a score so large is no probability, and no softmax is left to be seen in it
 
 
@@ -65,7 +66,7 @@ def wants(subject: Subject, example: Example, seed: int = 0) -> Wants:
     applies = probe.normalised()
     if applies:
         return Wants('raw', applies, value)
-    if probe.saturates():
+    if probe.saturates() or probe.saturates(SLOW):
         return Wants('raw', 'sigmoid', value)
     if probe.needs_probabilities():
         return Wants('softmax' if example.channels > 1 else 'sigmoid', '', value)
@@ -81,9 +82,11 @@ class _Probe:
         self.truth = example.truth(self.label)
         self.rng = np.random.RandomState([seed, 5])
         self.z = self.scores()
+        self._right: Dict[float, float] = {}
         self.raw = self.loss(self.z)
         self.perfect = self.loss(np.clip(self.truth, 1e-4, 1 - 1e-4))
-        self.spread = abs(self.loss(self.likely()) - self.perfect)
+        self.better = self.perfect - self.loss(self.likely())
+        self.spread = abs(self.better)
 
     def loss(self, pred: np.ndarray) -> float:
         """The mean of what the loss gives; NaN where it refuses."""
@@ -91,6 +94,12 @@ class _Probe:
             return float(np.mean(self.subject.value(pred, self.label)))
         except Refused:
             return float('nan')
+
+    def right(self, size: float) -> float:
+        """The loss of scores that are right, and as large as this."""
+        if size not in self._right:
+            self._right[size] = self.loss(size * self.truth)
+        return self._right[size]
 
     def scores(self) -> np.ndarray:
         return 2 * self.rng.standard_normal(self.example.pred)
@@ -130,10 +139,11 @@ class _Probe:
     def _stays(self, shape: Any) -> bool:
         return self.still(self.loss(self.z + self.rng.standard_normal(shape)) - self.raw)
 
-    def saturates(self) -> bool:
-        """Does the loss still change as right scores grow beyond 1, and less and less, as e^-t?"""
-        one, four, much, more = (self.loss(t * self.truth) for t in (1, 4, 16, 32))
-        change = abs(four - one)
+    def saturates(self, scale: float = 1.0) -> bool:
+        """Does the loss still get better as right scores grow beyond the scale, and less and less,
+        as e^-t?"""
+        one, four, much, more = (self.right(scale * t) for t in (1, 4, 16, 32))
+        change = (four - one) * np.sign(self.better)
         return bool(change > 1e-3 * abs(one) and abs(more - much) < 1e-4 * change)
 
     def needs_probabilities(self) -> bool:
@@ -146,8 +156,8 @@ class _Probe:
     def _better_than_perfect(self) -> bool:
         """Is four times the truth better than the truth?  Of log-probabilities, too, of which a
         loss is a linear function."""
-        none, one, four = (self.loss(t * self.truth) for t in (0, 1, 4))
-        falls = self.loss(self.likely()) > self.perfect
+        none, one, four = map(self.right, (0, 1, 4))
+        falls = self.better < 0
         better = self.perfect - four if falls else four - self.perfect
         linear = abs((four - one) - 3 * (one - none)) <= SAME * abs(four - one)
         return bool(better > 0.01 * self.spread and not linear)
@@ -157,7 +167,7 @@ class _Probe:
         nothing."""
         grown = np.abs(self.z)
         large, larger = (self.loss(t * GROWN * grown) for t in (1, 2))
-        scaled = self.loss(0.5 * self.truth) - self.loss(self.truth)
+        scaled = self.right(0.5) - self.right(1)
         return bool(abs(larger - large) < 0.01 * self.spread and not self.still(scaled))
 
 
