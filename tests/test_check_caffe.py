@@ -647,6 +647,18 @@ def test_a_param_str_that_is_missing_is_asked_for(code, error, tmp_path):
     assert 'which is empty' not in str(raised.value)
 
 
+@pytest.mark.parametrize('code', ['top[1].reshape(1)', 'bottom[2].data'])
+def test_a_blob_that_is_missing_is_asked_for(code, tmp_path):
+    (tmp_path / 'wants_more.py').write_text(
+        'import zoo_caffe\n'
+        'class Loss(zoo_caffe.Linear):\n'
+        f'    def setup(self, bottom, top): {code}\n')
+    with mock.patch.object(sys, 'path', [str(tmp_path)] + sys.path), \
+            pytest.raises(CannotRun, match='Index out of range; it asks for a bottom or a top that '
+                                           'it was not given: --pixel-weight gives a third'):
+        check_layer('wants_more:Loss', PRED, input='softmax')
+
+
 def test_an_error_of_several_lines_is_told_in_one(tmp_path):
     (tmp_path / 'wordy.py').write_text(
         'import zoo_caffe\n'

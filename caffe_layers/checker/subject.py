@@ -37,6 +37,9 @@ class LayerSubject(Subject):
             self._patience = Patience(self.watch, patience)  # forward may take longer than this
         except (Died, Refused) as error:
             hint = ''
+            if str(error).endswith('IndexError: Index out of range'):  # Caffe's, of its blobs
+                hint = ('; it asks for a bottom or a top that it was not given: --pixel-weight '
+                        'gives a third bottom, and a net that has the layer gives it all')
             if self._session.call('reads_empty_param_str'):
                 hint = '; it reads its param_str, which is empty: --class takes --param-str'
             self._session.close()
