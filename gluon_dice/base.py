@@ -10,7 +10,7 @@ from soft_dice.inputs import check_label_dtype, check_shapes
 from soft_dice.options import Options, chosen
 from soft_dice.plan import resolve
 
-from . import custom
+from . import custom, door
 from .compat import takes_np
 from .counts import blocks_for
 from .layout import Layout
@@ -58,7 +58,8 @@ class StagedLoss(Loss):
 
     @takes_np
     def forward(self, pred: Any, label: Any, pixel_weight: Any = None) -> Any:
-        inputs = (pred, label) if pixel_weight is None else (pred, label, pixel_weight)
+        weight = {} if pixel_weight is None else {'pixel_weight': pixel_weight}
+        inputs = [pred, *door.checked({'pred': pred}, {'label': label, **weight})]
         of_arrays = isinstance(pred, mx.nd.NDArray)
         stage_one = self._of_arrays(*inputs) if of_arrays else self._of_symbols(*inputs)
         if stage_one != self._stage_one:
@@ -69,6 +70,7 @@ class StagedLoss(Loss):
     def _of_arrays(self, pred: Any, label: Any, pixel_weight: Any = None) -> StageOne:
         """Stage 1 for these arrays, whose shapes and dtypes are checked."""
         dice, batch_axis = self.options.dice, self._batch_axis
+        door.not_outputs(pred, label, pixel_weight, dice.axis, dice.sparse_label)
         shape = check_shapes(dice, pred.shape, label.shape,
                              None if pixel_weight is None else pixel_weight.shape, batch_axis)
         classes = pred.shape[dice.axis]

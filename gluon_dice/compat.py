@@ -7,6 +7,7 @@ import re
 from typing import Any, Callable, List
 
 import mxnet as mx
+import numpy as np
 
 RELEASE = tuple(int(re.match('[0-9]*', each).group() or 0)  # type: ignore[union-attr]
                 for each in mx.__version__.split('.')[:2])
@@ -59,6 +60,19 @@ def nd_array(array: Any) -> Any:
     if isinstance(array, (list, tuple)):
         return [nd_array(each) for each in array]
     return array.as_nd_ndarray() if isinstance(array, NP) else array
+
+
+def numbers(array: Any) -> Any:
+    """``array``, but one of bool, which MXNet has since 1.6, as numbers: most operators refuse it.
+
+    A Symbol does not say whether it is one.  A sum with 0 keeps every dtype but bool, of which it
+    makes int64; in MXNet 1.6 there is none of bool.
+    """
+    if isinstance(array, mx.nd.NDArray):
+        return array.astype('uint8') if np.dtype(array.dtype) == bool else array
+    if RELEASE >= (1, 7):
+        return array + 0
+    return mx.sym.cast(array, dtype='float64') if NP else array
 
 
 def np_is_set() -> bool:

@@ -1,5 +1,5 @@
 """DeepSupervision: one loss on the predictions of several scales."""
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -8,6 +8,7 @@ from mxnet.gluon.loss import Loss
 from soft_dice.inputs import check_shapes
 from soft_dice.options import DiceOptions
 
+from . import door
 from .compat import takes_np
 from .layout import Layout, without_axis
 from .precision import without_amp
@@ -98,23 +99,28 @@ class DeepSupervision(Loss):
     def forward(self, preds: Any, label: Any, pixel_weight: Any = None) -> Any:
         if not isinstance(preds, (list, tuple)) or not preds:
             raise TypeError('preds must be a list of predictions, from the finest to the coarsest, '
-                            f'for example [fine, coarse]; got {type(preds).__name__}'
-                            + ' of length 0' * isinstance(preds, (list, tuple)))
+                            'for example [fine, coarse], and AuxLoss takes them one by one; got '
+                            f'{door.described(preds)}')
         self._scale_weights(len(preds))
-        for name, each in (('label', label), ('pixel_weight', pixel_weight)):
-            if isinstance(each, (list, tuple)) and len(each) != len(preds):
+        given = {'preds': preds, 'label': label, 'pixel_weight': pixel_weight}
+        if pixel_weight is None:
+            del given['pixel_weight']
+        self._lengths = [len(each) if isinstance(each, (list, tuple)) else 0
+                         for each in given.values()]
+        for name, length in zip(given, self._lengths):
+            if length not in (0, len(preds)):
                 raise ValueError(f'a list as {name} must have one entry per prediction, here '
-                                 f'{len(preds)}; got {len(each)}')
-        arrays = isinstance(preds[0], mx.nd.NDArray)
-        self._ndim = preds[0].ndim if arrays else 0
-        if arrays:
+                                 f'{len(preds)}; got {length}')
+        scales, *rest = (_one_by_one(name, each) for name, each in given.items())
+        others = door.checked(scales, {name: each for some in rest for name, each in some.items()})
+        if isinstance(preds[0], mx.nd.NDArray):
+            self._ndim = preds[0].ndim
             self._check_arrays(preds, label, pixel_weight)
             self._retrace_for(preds, label, pixel_weight)
-        inputs = [list(preds), label] + [pixel_weight] * (pixel_weight is not None)
+        else:
+            self._ndim = 0
         # One after the other: MXNet 1.5 takes a list in no first place.
-        self._lengths = [len(each) if isinstance(each, (list, tuple)) else 0 for each in inputs]
-        return super().forward(*(one for each, length in zip(inputs, self._lengths)
-                                 for one in (each if length else [each])))
+        return super().forward(*preds, *others)
 
     def hybrid_forward(self, F: Any, *inputs: Any) -> Any:
         each = iter(inputs)
@@ -182,6 +188,13 @@ class DeepSupervision(Loss):
             self.loss.cast(dtype)
             self._clear_cached_op()
             self._traced_for = traced_for
+
+
+def _one_by_one(name: str, given: Any) -> Dict[str, Any]:
+    """An array by its name; or each of a list."""
+    if not isinstance(given, (list, tuple)):
+        return {name: given}
+    return {f'{name}[{i}]': each for i, each in enumerate(given)}
 
 
 def _checked(weights: Any) -> Weights:

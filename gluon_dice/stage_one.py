@@ -103,7 +103,7 @@ class Kernels(StageOne):
         if not self.arrays:
             return list(inputs)
         pred, *others = inputs
-        return [native.alias(pred), *map(native.constant, others)]
+        return [native.alias(pred), *(each.detach() for each in others)]
 
     def __call__(self, F: Any, pred: Any, label: Any, pixel_weight: Optional[Any] = None) -> Sums:
         if self.call.cast and (self.call.resized or self.arrays):

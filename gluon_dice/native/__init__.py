@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Iterator, Optional
 
 import mxnet as mx
-import numpy as np
 
 from soft_dice import native as kernels
 from soft_dice.native import build
@@ -162,13 +161,6 @@ def own(F: Any, pred: Any, dtype: str) -> Any:
     as MXNet would make equal casts of several losses one, and add their gradients up before it.
     """
     return F.cast(pred, dtype=dtype, attr={'__soft_dice_cast__': str(next(_number))})
-
-
-def constant(array: mx.nd.NDArray) -> mx.nd.NDArray:
-    """A label or pixel weight without its gradient; bool, which external operators cannot take, as
-    uint8."""
-    array = array.detach()
-    return array.astype('uint8') if np.dtype(array.dtype) == bool else array
 
 
 def count(F: Any, pred: Any, label: Any, pixel_weight: Optional[Any], plan: Plan, layout: Layout,

@@ -5,6 +5,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
+from .. import door
 from ..base import arithmetic
 from ..compat import np_is_set
 
@@ -16,7 +17,7 @@ class Share(NamedTuple):
 
     pred: mx.nd.NDArray
     label: mx.nd.NDArray
-    pixel_weight: Optional[mx.nd.NDArray]
+    pixel_weight: Optional[mx.nd.NDArray] = None
 
 
 def shares_of(preds: Any, labels: Any, pixel_weights: Any) -> List[Share]:
@@ -33,12 +34,22 @@ def shares_of(preds: Any, labels: Any, pixel_weights: Any) -> List[Share]:
         if pixel_weights is None:
             missing.remove('pixel_weights')
         if not missing:
-            shares.append(share)
+            shares.append(_checked(share, index))
         elif len(missing) < 2 + (pixel_weights is not None):
             raise ValueError('every device must have its preds, labels and, if given, '
                              'pixel_weights, or None of each where it has no samples; '
                              f'{missing[0]}[{index}] is missing')
     return shares
+
+
+def _checked(share: Share, index: int) -> Share:
+    """A share as the door lets it in."""
+    others = {'labels': share.label, 'pixel_weights': share.pixel_weight}
+    if share.pixel_weight is None:
+        del others['pixel_weights']
+    return Share(share.pred, *door.checked(
+        {f'preds[{index}]': share.pred},
+        {f'{name}[{index}]': each for name, each in others.items()}))
 
 
 def _list(name: str, arrays: Any) -> List[Optional[mx.nd.NDArray]]:
