@@ -10,7 +10,7 @@ from soft_dice.metrics import HardCounts, Tally, hard_counts, takes_highest
 from soft_dice.options import DiceOptions
 from soft_dice.plan import resolve
 
-from . import compat
+from . import compat, door
 from .memory import on_cpu
 
 
@@ -39,8 +39,10 @@ class DiceMetric(mx.metric.EvalMetric):
     metric : 'dice' or 'iou', intersection over union.
     average : 'macro' (default), the mean over classes, 'weighted' or 'micro'; and
     empty_by : 'both' or 'label'; as of :func:`soft_dice.hard_dice`.
-    per_class : False gives the mean over classes; True also ``<name>_0``, ``<name>_1``, ... of the
-        counted classes, once the number of classes is known.
+    per_class : True adds ``<name>_0``, ``<name>_1``, ... of the counted classes to the mean in
+        :meth:`get_name_value`, which Module and Speedometer log, once the number of classes is
+        known.  :meth:`get` is the mean alone; for what reads that, such as an Estimator,
+        :meth:`each_class` gives a metric per class.
     name, output_names, label_names : as of every mx.metric.EvalMetric; the name is by default that
         of ``metric``.
     per_image : False counts over all images; True takes the mean over images of each class's own.
@@ -107,9 +109,11 @@ class DiceMetric(mx.metric.EvalMetric):
         """
         labels, preds = _listed(labels), _listed(preds)
         if len(labels) != len(preds):
-            raise ValueError('labels and preds must have as many arrays, one from each device; got '
+            raise ValueError('labels and preds must have as many arrays, one from each device (of '
+                             "a network's outputs the first, outputs[0]); got "
                              f'{len(labels)} and {len(preds)}')
-        for label, pred in zip(labels, preds):
+        for index, (label, pred) in enumerate(zip(labels, preds)):
+            door.counted({f'preds[{index}]': pred, f'labels[{index}]': label})
             self._check(label, pred)
         found = [self._count(label, pred) for label, pred in zip(labels, preds)]
         if found:
@@ -141,25 +145,57 @@ class DiceMetric(mx.metric.EvalMetric):
             if theirs.counts is not None:
                 self._add(theirs.counts, own)
 
-    def get(self) -> Tuple[Any, Any]:
-        """('dice', value), or with per_class a list of names and one of values."""
+    def get(self) -> Tuple[str, float]:
+        """('dice', value): the mean, also with per_class, as an Estimator wants one number."""
+        return self.name, self._local.mean()
+
+    def get_global(self) -> Tuple[str, float]:
+        """As :meth:`get`, of all since the last reset(), whatever reset_local() did."""
+        return self.name, self._global.mean()
+
+    def get_name_value(self) -> List[Tuple[str, float]]:
+        """[('dice', value)], with per_class also ('dice_0', value), ...
+
+        Module, Speedometer and MXNet's logger for TensorBoard read this.
+        """
         return self._read(self._local)
 
-    def get_global(self) -> Tuple[Any, Any]:
-        """As :meth:`get`, of all since the last reset(), whatever reset_local() did."""
+    def get_global_name_value(self) -> List[Tuple[str, float]]:
+        """As :meth:`get_name_value`, of all since the last reset()."""
         return self._read(self._global)
+
+    def each_class(self) -> List['DiceMetric']:
+        """A metric of one number for each counted class, 'dice_0', 'dice_1', ...
+
+        For what takes metrics of one number alone, as an Estimator and a CompositeEvalMetric do:
+        ``[metric, *metric.each_class()]``.  Each of them counts for itself, from nothing.
+
+        Raises
+        ------
+        ValueError : the number of classes is not known.
+        """
+        if self._classes is None:
+            raise ValueError('num_classes must be given, for example DiceMetric(num_classes=4), '
+                             'before each_class() makes a metric of each; got None')
+        each = ((index, self.options.replace(classes=(index,), include_background=True,
+                                             average='macro'))
+                for index in resolve(self.options, self._classes).counted)
+        return [DiceMetric(num_classes=self._classes, name=f'{self.name}_{index}',
+                           output_names=self.output_names, label_names=self.label_names,
+                           **options.changes_from()) for index, options in each]
 
     def _add(self, counts: HardCounts, *tallies: Tally) -> None:
         for tally in tallies:
             tally.add(counts)
 
-    def _read(self, tally: Tally) -> Tuple[Any, Any]:
+    def _read(self, tally: Tally) -> List[Tuple[str, float]]:
+        mean = [(self.name, tally.mean())]
         if not self.per_class or self._classes is None:
-            return self.name, tally.mean()
+            return mean
         counted = resolve(self.options, self._classes).counted
         values = np.full(len(counted), np.nan) if tally.counts is None else tally.per_class()
-        return ([self.name] + [f'{self.name}_{index}' for index in counted],
-                [tally.mean()] + values.tolist())
+        return mean + [(f'{self.name}_{index}', value)
+                       for index, value in zip(counted, values.tolist())]
 
     def _check(self, label: Any, pred: Any) -> None:
         options = self.options.dice

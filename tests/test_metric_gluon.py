@@ -118,8 +118,8 @@ def test_decided_where_the_prediction_is(axis, monkeypatch):
 def test_before_the_first_update():
     name, value = DiceMetric().get()
     assert name == 'dice' and np.isnan(value)
-    names, values = DiceMetric(num_classes=3, per_class=True).get()
-    assert names == ['dice', 'dice_0', 'dice_1', 'dice_2'] and np.isnan(values).all()
+    names, values = zip(*DiceMetric(num_classes=3, per_class=True).get_name_value())
+    assert names == ('dice', 'dice_0', 'dice_1', 'dice_2') and np.isnan(values).all()
 
 
 def test_reset_and_reset_local():
@@ -153,12 +153,41 @@ def test_the_name_is_that_of_the_metric():
 
 
 def test_in_a_composite():
-    both = mx.metric.create([DiceMetric(per_class=True), 'acc'])
+    """It takes one number from each metric."""
+    metric = DiceMetric(num_classes=4, per_class=True)
+    both = mx.metric.create([metric, *metric.each_class(), 'acc'])
     both.update([ndarray(LABEL)], [ndarray(PRED)])
     names, values = both.get()
     assert names == ['dice', 'dice_0', 'dice_1', 'dice_2', 'dice_3', 'accuracy']
     np.testing.assert_array_equal(values[1:5], hard_dice(PRED, LABEL))
+    assert both.get_name_value() == list(zip(names, values))
     assert not compat.GLOBAL_STATS or both.get_global()[0] == names
+
+
+@pytest.mark.parametrize('fields, counted', [
+    (dict(include_background=False), [1, 2, 3]), (dict(classes=[3, -3], beta=2.0), [3, 1]),
+    (dict(ignore_label=2, per_image=True, empty=1), [0, 1, 2, 3])])
+def test_a_metric_for_each_class(fields, counted):
+    whole = fed(DiceMetric(per_class=True, name='val', **fields))
+    each = [fed(metric) for metric in whole.each_class()]
+    assert [metric.get() for metric in each] == whole.get_name_value()[1:]
+    assert [metric.name for metric in each] == [f'val_{index}' for index in counted]
+
+
+def test_a_metric_for_each_class_wants_their_number():
+    with pytest.raises(ValueError, match=r'num_classes must be given, for example .*; got None'):
+        DiceMetric().each_class()
+
+
+def test_speedometer_logs_each_class(caplog):
+    metric = fed(DiceMetric(per_class=True))
+    expected = dict(metric.get_name_value())
+    meter = mx.callback.Speedometer(batch_size=2, frequent=1, auto_reset=False)
+    with caplog.at_level(logging.INFO):
+        for batch in (0, 1):  # the first only starts its clock
+            meter(mx.model.BatchEndParam(epoch=0, nbatch=batch, eval_metric=metric, locals=None))
+    for name, value in expected.items():
+        assert f'{name}={value:f}' in caplog.text
 
 
 def test_update_dict_takes_the_named_outputs():
@@ -198,9 +227,10 @@ def test_metrics_of_several_workers_merge():
     total = DiceMetric(per_class=True)
     for worker in workers:
         total.merge(worker)
-    assert total.get() == fed(DiceMetric(per_class=True)).get()
+    assert total.get_name_value() == fed(DiceMetric(per_class=True)).get_name_value()
     twice = hard_counts(PRED, LABEL).total() + hard_counts(PRED, LABEL)
-    assert total.get_global()[1][1:] == twice.total().per_class().tolist()
+    found = [value for _, value in total.get_global_name_value()]
+    assert found[1:] == twice.total().per_class().tolist()
     total.merge(DiceMetric(per_class=True))  # one that has seen nothing
 
 

@@ -40,7 +40,7 @@ class Release(NamedTuple):
     supported : all tests must pass.
     operator : the kernels must be usable as an external operator.
     amp : its amp can be tried on a CPU; before 1.9 it fails there by itself.
-    np : it has mx.np, as since 1.6.
+    np : it has mx.np, and an Estimator that takes metrics for training, as since 1.6.
     operators : it has those for stage 1, as since 1.5; else that is a Custom operator.
     pythons : on which it is tried; where none is named, on that of .runtime/ and on the machine's.
     numpy : what pip is asked for.  Before 2.0 each uses numpy.bool, which NumPy 1.24 removed.
@@ -180,7 +180,7 @@ def arguments(job: Job) -> List[str]:
     elif not job.release.operator:
         chosen += ' and not native and not kernels and not long_run'  # ids, or files
     if not job.release.np:
-        chosen += ' and not test_gluon_np'
+        chosen += ' and not test_gluon_np and not test_estimator'
     if not job.release.amp:
         chosen += ' and not under_amp'
     return [*(f'tests/{name}' for name in files), 'gluon_dice', '-k', chosen]
