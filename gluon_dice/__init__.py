@@ -5,10 +5,11 @@ from . import framework
 
 if framework.present():
     from . import parallel
+    from .aux_loss import AuxLoss
     from .compound import DiceCELoss
     from .deep_supervision import DeepSupervision
     from .loss import SoftDiceLoss
     from .metric import DiceMetric
 
-__all__ = ['DeepSupervision', 'DiceCELoss', 'DiceMetric', 'SoftDiceLoss', '__version__',
-           'framework', 'parallel']
+__all__ = ['AuxLoss', 'DeepSupervision', 'DiceCELoss', 'DiceMetric', 'SoftDiceLoss',
+           '__version__', 'framework', 'parallel']

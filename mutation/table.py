@@ -50,6 +50,7 @@ TABLE: Tuple[Row, ...] = (
          'tests/test_gluon_native_entropy.py', 'tests/test_resize.py', 'tests/test_parallel.py',
          'tests/test_gluon_compat.py', 'tests/test_float16.py')),
     Row(('gluon_dice/door.py',), ('tests/test_gluon_door.py',)),
+    Row(('gluon_dice/aux_loss.py',), ('tests/test_aux_loss.py',)),
     Row(('gluon_dice/stage_two.py', 'gluon_dice/entropy.py', 'gluon_dice/counts.py'),
         (F_OPERATORS, *GLUON, IN_A_GRAPH, OPERATOR, REFUSALS, 'tests/test_parallel.py',
          'tests/test_gluon_compat.py')),

@@ -10,7 +10,7 @@ from releases import STATIC
 from test_backends import expected
 from tolerances import TOLERANCE
 
-from gluon_dice import DeepSupervision, DiceMetric, SoftDiceLoss
+from gluon_dice import AuxLoss, DeepSupervision, DiceMetric, SoftDiceLoss
 from gluon_dice.parallel import DataParallelLoss, zero_gradients
 from soft_dice import hard_dice, soft_dice_loss
 from soft_dice.gradcheck import relative_error
@@ -95,6 +95,11 @@ def test_pixel_weight_of_one_call_and_deep_supervision(hybridize):
                                      pixel_weight=weight[coarse]))
     assert type(value) is mx.np.ndarray
     assert relative_error(value.asnumpy(), wanted) <= TOLERANCE['loss, float32']
+    found = AuxLoss(SoftDiceLoss(), 0.5)(*preds, np_array(LABEL))
+    wanted = (soft_dice_loss(PRED, LABEL)
+              + 0.5 * soft_dice_loss(PRED[:, :, ::2, ::2], LABEL[coarse]))
+    assert type(found) is mx.np.ndarray
+    assert relative_error(found.asnumpy(), wanted) <= TOLERANCE['loss, float32']
     assert all(each.grad.asnumpy().any() for each in preds)
 
 
