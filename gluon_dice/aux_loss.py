@@ -1,4 +1,4 @@
-"""AuxLoss: a loss on all outputs of a network with an auxiliary head, called as gluoncv calls one."""
+"""AuxLoss: a loss on all outputs of a network with auxiliary heads, called as in gluoncv."""
 from typing import Any, Tuple
 
 from soft_dice.values import non_negative

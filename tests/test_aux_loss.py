@@ -133,7 +133,7 @@ P, Q = mx.nd.zeros((2, 3, 4, 5)), mx.nd.zeros((2, 4, 5))
     (TypeError, (P,), r'a label must follow the predictions, for example criterion\(pred, aux, '
                       r'label\); got NDArray of shape \(2, 3, 4, 5\) alone'),
     (TypeError, (P, P, Q.asnumpy()), 'label must be an array of MXNet, .*; got numpy.ndarray of'),
-    (TypeError, (P, P.asnumpy(), Q), r'preds\[1\] must be an array of MXNet, .*; got numpy.ndarray'),
+    (TypeError, (P, P.asnumpy(), Q), r'preds\[1\] must be an array of MXNet, .*; got numpy.ndarr'),
     (TypeError, (P, (P, P), Q), r'preds\[1\] must be one array, .*; got tuple of length 2'),
     (ValueError, (P, P, Q, Q), 'preds must have the same samples, classes and number of axes; got'),
     (ValueError, (P, P), r'label must have one value per pixel'),

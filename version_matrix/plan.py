@@ -26,6 +26,7 @@ LEFT_OUT = {'test_benchmarks.py': 'measures this machine',
             'test_dist.py': 'is about packaging, which `.runtime/` does',
             'test_env_bundle.py': 'is about building `.runtime/`',
             'test_environment.py': 'is about building `.runtime/`',
+            'test_gluoncv.py': 'trains a network of gluoncv, which `.runtime/` has',
             'test_mutation.py': 'is about `make mutants`, which runs in `.runtime/`',
             'test_sanitizers.py': 'runs the kernels without Python',
             'test_version_matrix.py': 'is about this command'}
