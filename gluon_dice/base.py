@@ -70,7 +70,8 @@ class StagedLoss(Loss):
     def _of_arrays(self, pred: Any, label: Any, pixel_weight: Any = None) -> StageOne:
         """Stage 1 for these arrays, whose shapes and dtypes are checked."""
         dice, batch_axis = self.options.dice, self._batch_axis
-        door.not_outputs(pred, label, pixel_weight, dice.axis, dice.sparse_label)
+        if dice.sparse_label:
+            door.not_outputs(pred, label, pixel_weight, dice.axis)
         shape = check_shapes(dice, pred.shape, label.shape,
                              None if pixel_weight is None else pixel_weight.shape, batch_axis)
         classes = pred.shape[dice.axis]

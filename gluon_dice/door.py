@@ -6,7 +6,6 @@ lacks.  What is said here is what was given, and what to give.
 from typing import Any, Dict, List, Optional
 
 import mxnet as mx
-import numpy as np
 
 from .compat import numbers
 
@@ -22,7 +21,6 @@ def checked(preds: Dict[str, Any], others: Dict[str, Any]) -> List[Any]:
     Raises
     ------
     TypeError : one is no array or Symbol of MXNet, or not all are the same of the two.
-    ValueError : a prediction of whole numbers.
     """
     for name, pred in preds.items():
         one_array(name, pred)
@@ -34,10 +32,6 @@ def checked(preds: Dict[str, Any], others: Dict[str, Any]) -> List[Any]:
         if isinstance(array, mx.sym.Symbol) != isinstance(first, mx.sym.Symbol):
             raise TypeError(f'{first_name} and {name} must both be arrays or both Symbols; got '
                             f'{described(first)} and {described(array)}')
-    for name, pred in preds.items():
-        if isinstance(pred, mx.nd.NDArray) and np.dtype(pred.dtype).kind in 'biu':
-            raise ValueError(f'{name} must be float16, float32 or float64, for example '
-                             f'{name}.astype("float32"); got {np.dtype(pred.dtype)}')
     return [numbers(array) for array in others.values()]
 
 
@@ -68,16 +62,16 @@ def counted(given: Dict[str, Any]) -> None:
 
 
 def not_outputs(pred: mx.nd.NDArray, label: mx.nd.NDArray, pixel_weight: Optional[mx.nd.NDArray],
-                axis: int, sparse_label: bool) -> None:
-    """Refuse (pred, aux, label), the call of a criterion that takes all of a network's outputs.
+                axis: int) -> None:
+    """Refuse (pred, aux, label), which is how all of a network's outputs are given to a criterion;
+    of a loss that takes index labels.
 
     Raises
     ------
     ValueError
     """
-    if pixel_weight is None or label.shape != pred.shape or not -pred.ndim <= axis < pred.ndim:
-        return
-    if pred.shape[axis] > 1 and (sparse_label or pixel_weight.shape == pred.shape):
+    if pixel_weight is not None and label.shape == pred.shape and -pred.ndim <= axis < pred.ndim \
+            and pred.shape[axis] > 1:
         raise ValueError(f'a loss takes pred, label and pixel_weight; {ALL_OUTPUTS}; got the '
                          f'shapes {pred.shape}, {label.shape} and {pixel_weight.shape}')
 
