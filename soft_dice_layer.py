@@ -31,6 +31,7 @@ Made from the modules of that project, which have the comments, by
 from __future__ import absolute_import, division, print_function
 
 import ast
+import difflib
 import itertools
 import math
 import numbers
@@ -587,6 +588,69 @@ published_COMPOUND = _Dict([('monai_dice_ce', _published_published('MONAI DiceCE
         activation='sigmoid', sparse_label=False, form='negative', ce_batch=True))])
 
 
+# --- soft_dice.other_names -----------------------------------------------------------------------
+#
+# What other libraries call the options of these losses, for a message that names ours.
+#
+# PyTorch, MONAI, nnU-Net, segmentation_models.pytorch, Keras, MXNet and Caffe each have words of
+# their own.  Every message about an option that does not exist comes from here.
+
+_TABLE = (('ignore_index ignore ignore_value ignore_class ignored_label ignore_lb void_label',
+        'ignore_label', ''), ('epsilon eps smooth_nr smooth_factor laplace_smoothing', 'smooth',
+        ''), ('smoothing', 'smooth label_smoothing', ''), ('smooth_denominator smooth_denom',
+        'smooth_dr', ''), ('weight weights class_weight w_type weight_type',
+        'class_weights ce_class_weights', 'one number per class'),
+        ('from_logits logits apply_softmax apply_sigmoid softmax sigmoid nonlinearity apply_nonlin other_act mode',
+        'activation',
+        "'softmax' or 'sigmoid' of logits, 'none' for a prediction that is probabilities"),
+        ('to_onehot_y to_onehot onehot one_hot sparse', 'sparse_label',
+        'True for class numbers, False for a channel per class'), ('class_axis channel_axis dim',
+        'axis', 'that of the classes'), ('do_bg exclude_background ignore_background background',
+        'include_background', 'False drops class 0'), ('batch per_image per_sample', 'batch_dice',
+        'True is one Dice of the whole batch'), ('squared_pred squared square p power', 'exponent',
+        '2 squares the denominator'), ('log_loss', 'form', "'log'"), ('jaccard iou', 'alpha',
+        'alpha=1 with beta=1 is Jaccard'), ('focal_gamma', 'gamma ce_gamma', ''),
+        ('upsample interpolate', 'resize', "'bilinear'"), ('lambda_dice weight_dice',
+        'dice_weight', ''), ('lambda_ce weight_ce lambda_focal weight_focal', 'ce_weight', ''),
+        ('normalization normalize', 'ce_normalization', ''), ('reduction reduce size_average', '',
+        'the loss is a number per sample, of which Caffe takes the mean and Gluon the sum, and class_reduction is of the classes'),
+        ('loss_weight', '',
+        'in Caffe it stands in the layer beside python_param, and in Gluon it is the argument weight'),
+        ('num_classes nclass n_classes', '', 'the prediction tells the number of classes'),
+        ('batch_axis', '', 'samples are on axis 0, and only a loss of Gluon takes a batch_axis'),
+        ('aux aux_weight', '', 'gluon_dice.AuxLoss takes a loss and its aux_weight'))
+
+OTHER_NAMES = _Dict(((name, (ours.split(), remark)) for (names, ours, remark) in _TABLE
+        for name in names.split()))
+
+
+def ours(name):
+    """Our options for a name of another library, which may be none, and what differs."""
+    return OTHER_NAMES.get(name.lower().replace('-', '_'), ([], ''))
+
+
+def advice(name, known, listed, others):
+    """What to use in place of an option that does not exist.
+
+    known : the options that do, which ``listed`` says in words.
+    others : the options of each other kind, by its name.
+    """
+    (options, remark) = ours(name)
+    for (kind, names) in others.items():
+        if name in names and (not set(options).intersection(known)):
+            return _format('it is one of {0}', kind)
+    here = list((each for each in options if each in known))
+    elsewhere = list((_format('{0} of {1}', options[0], kind) for (kind, names) in others.items()
+            if options and options[0] in names))
+    meant = ' or '.join(here) or ''.join(elsewhere[:1])
+    if meant:
+        return _format('did you mean {0}{1}?', meant, _format(' ({0})', remark) if remark else '')
+    if remark:
+        return remark
+    close = difflib.get_close_matches(name, known, 1)
+    return listed + (_format('; did you mean {0}?', close[0]) if close else '')
+
+
 # --- soft_dice.param_str -------------------------------------------------------------------------
 #
 # The text of a Caffe param_str, read as named options.  It is parsed, never evaluated.
@@ -752,11 +816,17 @@ def require(options, kind):
             kind.__name__, kind.__name__, type(options).__name__, instead))
 
 
-def refuse_unknown(fields, known):
+def refuse_unknown(fields, known, listed='the options are'):
+    """
+    Raises
+    ------
+    TypeError : a field that is none of the ``known`` options; says what to use instead.
+    """
     unknown = sorted(set(fields).difference(known))
     if unknown:
-        raise TypeError(_format('unknown option {0!r}; the options are {1}', unknown[0],
-                ', '.join(known)))
+        others = _Dict(((kind.__name__, kind().to_dict()) for kind in Options.__subclasses__()))
+        instead = advice(unknown[0], known, _format('{0} {1}', listed, ', '.join(known)), others)
+        raise TypeError(_format('unknown option {0!r}; {1}', unknown[0], instead))
 
 
 @_dataclass(['activation', 'sparse_label', 'axis', 'classes', 'include_background', 'ignore_label',
@@ -2569,11 +2639,10 @@ def _reading(fields):
 
 def _refuse_unknown(fields):
     for name in fields:
-        if name not in metric_options_KNOWN:
-            what = _format('{0} is an option of the loss alone',
-                    name) if name in FIELDS else _format('unknown option {0!r}', name)
-            raise TypeError(_format('{0}; the hard Dice takes {1}', what,
-                    ', '.join(metric_options_KNOWN)))
+        if name in FIELDS and name not in metric_options_KNOWN:
+            raise TypeError(_format('{0} is an option of the loss alone; the hard Dice takes {1}',
+                    name, ', '.join(metric_options_KNOWN)))
+    refuse_unknown(fields, metric_options_KNOWN, 'the hard Dice takes')
 
 
 # --- soft_dice.metrics ---------------------------------------------------------------------------

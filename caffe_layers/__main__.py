@@ -4,6 +4,7 @@ import os
 import sys
 from typing import List, Optional
 
+from soft_dice.arguments import parser_of
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.command import add_without
 from soft_dice.version import add_version
@@ -24,7 +25,7 @@ def _add_commands(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    parser = argparse.ArgumentParser(prog='python -m caffe_layers')
+    parser = parser_of('python -m caffe_layers')
     add_version(parser)
     commands = parser.add_subparsers(dest='command', metavar='COMMAND')
     commands.required = True  # Python 3.6 does not take it above

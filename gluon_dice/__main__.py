@@ -1,9 +1,9 @@
 """python -m gluon_dice COMMAND: exit status 0, 1 for a finding, 2 where it could not run."""
-import argparse
 import os
 import sys
 from typing import List, Optional
 
+from soft_dice.arguments import parser_of
 from soft_dice.arrays import CannotRun
 from soft_dice.checker.command import add_without
 from soft_dice.native.build import BuildError
@@ -13,7 +13,7 @@ from . import framework
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    parser = argparse.ArgumentParser(prog='python -m gluon_dice')
+    parser = parser_of('python -m gluon_dice')
     add_version(parser)
     commands = parser.add_subparsers(dest='command', metavar='COMMAND')
     commands.required = True  # Python 3.6 does not take it above

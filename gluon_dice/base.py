@@ -9,6 +9,7 @@ from mxnet.gluon.loss import Loss
 from soft_dice.inputs import check_label_dtype, check_shapes
 from soft_dice.options import Options, chosen
 from soft_dice.plan import resolve
+from soft_dice.values import is_number
 
 from . import custom, door
 from .compat import takes_np
@@ -28,6 +29,9 @@ class StagedLoss(Loss):
                  weight: Optional[float] = None, batch_axis: int = 0,
                  num_classes: Optional[int] = None, **fields: Any) -> None:
         block = {name: fields.pop(name) for name in ('prefix', 'params') if name in fields}
+        if weight is not None and not is_number(weight):
+            raise ValueError('weight must be a number, for example 0.5, which multiplies the loss; '
+                             f'for one per class use class_weights; got {weight!r}')
         super().__init__(weight=weight, batch_axis=batch_axis, **block)
         if not isinstance(batch_axis, int) or batch_axis < 0:
             raise ValueError(f'batch_axis must be a whole number >= 0; got {batch_axis!r}')

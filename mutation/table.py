@@ -49,6 +49,7 @@ TABLE: Tuple[Row, ...] = (
         (*GLUON, F_OPERATORS, FLOAT32_GRAPHS, OPERATOR, REFUSALS, 'tests/test_gluon_native.py',
          'tests/test_gluon_native_entropy.py', 'tests/test_resize.py', 'tests/test_parallel.py',
          'tests/test_gluon_compat.py', 'tests/test_float16.py')),
+    Row(('soft_dice/other_names.py', 'soft_dice/arguments.py'), ('tests/test_other_names.py',)),
     Row(('gluon_dice/door.py',), ('tests/test_gluon_door.py',)),
     Row(('gluon_dice/aux_loss.py',), ('tests/test_aux_loss.py',)),
     Row(('gluon_dice/stage_two.py', 'gluon_dice/entropy.py', 'gluon_dice/counts.py'),

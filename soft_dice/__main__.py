@@ -1,10 +1,10 @@
 """python -m soft_dice COMMAND: exit status 0, 1 for a finding, 2 where it could not run."""
-import argparse
 import os
 import sys
 from typing import List, Optional
 
 from . import compare, weights
+from .arguments import parser_of
 from .arrays import CannotRun
 from .native import commands as native
 from .native.build import BuildError
@@ -12,7 +12,7 @@ from .version import add_version
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    parser = argparse.ArgumentParser(prog='python -m soft_dice')
+    parser = parser_of('python -m soft_dice')
     add_version(parser)
     commands = parser.add_subparsers(dest='command', metavar='COMMAND')
     commands.required = True  # Python 3.6 does not take it above

@@ -3,7 +3,7 @@ import dataclasses
 from typing import Any, ClassVar, Dict, Union
 
 from . import values
-from .options import FIELDS, DiceOptions, Options, option, options_of
+from .options import FIELDS, DiceOptions, Options, option, options_of, refuse_unknown
 
 Empty = Union[str, int]
 
@@ -118,7 +118,7 @@ def _reading(fields: Dict[str, Any]) -> Dict[str, Any]:
 
 def _refuse_unknown(fields: Dict[str, Any]) -> None:
     for name in fields:
-        if name not in KNOWN:
-            what = (f'{name} is an option of the loss alone' if name in FIELDS
-                    else f'unknown option {name!r}')
-            raise TypeError(f'{what}; the hard Dice takes {", ".join(KNOWN)}')
+        if name in FIELDS and name not in KNOWN:
+            raise TypeError(f'{name} is an option of the loss alone; the hard Dice takes '
+                            f'{", ".join(KNOWN)}')
+    refuse_unknown(fields, KNOWN, 'the hard Dice takes')

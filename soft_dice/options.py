@@ -8,6 +8,7 @@ import json
 from typing import Any, ClassVar, Collection, Dict, List, Optional, Tuple, Type, TypeVar, Union
 
 from . import published, values
+from .other_names import advice
 from .param_str import parse_param_str
 from .values import Check, Numbers
 
@@ -139,10 +140,18 @@ def chosen(kind: Type[AnyOptions], options: Any, fields: Dict[str, Any]) -> AnyO
     return require(options, kind).replace(**fields)
 
 
-def refuse_unknown(fields: Dict[str, Any], known: Collection[str]) -> None:
+def refuse_unknown(fields: Dict[str, Any], known: Collection[str],
+                   listed: str = 'the options are') -> None:
+    """
+    Raises
+    ------
+    TypeError : a field that is none of the ``known`` options; says what to use instead.
+    """
     unknown = sorted(set(fields).difference(known))
     if unknown:
-        raise TypeError(f'unknown option {unknown[0]!r}; the options are {", ".join(known)}')
+        others = {kind.__name__: kind().to_dict() for kind in Options.__subclasses__()}
+        instead = advice(unknown[0], known, f'{listed} {", ".join(known)}', others)
+        raise TypeError(f'unknown option {unknown[0]!r}; {instead}')
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False)
