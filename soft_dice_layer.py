@@ -608,10 +608,11 @@ _TABLE = (('ignore_index ignore ignore_value ignore_class ignored_label ignore_l
         'axis', 'that of the classes'), ('do_bg exclude_background ignore_background background',
         'include_background', 'False drops class 0'), ('batch per_image per_sample', 'batch_dice',
         'True is one Dice of the whole batch'), ('squared_pred squared square p power', 'exponent',
-        '2 squares the denominator'), ('log_loss', 'form', "'log'"), ('jaccard iou', 'alpha',
-        'alpha=1 with beta=1 is Jaccard'), ('focal_gamma', 'gamma ce_gamma', ''),
-        ('upsample interpolate', 'resize', "'bilinear'"), ('lambda_dice weight_dice',
-        'dice_weight', ''), ('lambda_ce weight_ce lambda_focal weight_focal', 'ce_weight', ''),
+        '2 squares the denominator'), ('log_loss', 'form', "'log'"), ('jaccard iou',
+        'metric alpha', "alpha=1 with beta=1 in a loss, metric='iou' in a metric"), ('focal_gamma',
+        'gamma ce_gamma', ''), ('upsample interpolate', 'resize', "'bilinear'"),
+        ('lambda_dice weight_dice', 'dice_weight', ''),
+        ('lambda_ce weight_ce lambda_focal weight_focal', 'ce_weight', ''),
         ('normalization normalize', 'ce_normalization', ''), ('reduction reduce size_average', '',
         'the loss is a number per sample, of which Caffe takes the mean and Gluon the sum, and class_reduction is of the classes'),
         ('loss_weight', '',
@@ -851,7 +852,8 @@ class DiceOptions(Options):
     activation : 'softmax' (default), 'sigmoid' or 'none', applied to the prediction.
     sparse_label : bool, default True.  True: labels are class indices, (N, ...) or (N, 1, ...), and
         0 or 1 for a prediction of one channel.  False: labels have the shape of the prediction and
-        values in [0, 1].
+        values in [0, 1].  A label receives no gradient, a soft one neither: it is a constant, also
+        where a network has computed it.
     axis : int, default 1.  The class axis of the prediction; never the batch axis 0.
     classes : sequence of int or None.  The classes that count, negative from the end; None is all.
     include_background : bool, default True.  False drops class 0.
@@ -2142,8 +2144,8 @@ def soft_dice_loss(pred, label, options=DiceOptions(), pixel_weight=None):
     pred : (N, C, ...) float16, which is computed in float32, float32 or float64, any number of
         further axes; logits, or what ``options.activation`` applies to.
     label : (N, ...) or (N, 1, ...) class indices of any numeric dtype; with
-        ``sparse_label=False`` the shape of pred, values in [0, 1].  With ``resize`` its sizes,
-        those of the axes after the classes, may be others than pred's.
+        ``sparse_label=False`` the shape of pred, values in [0, 1], which may be soft.  With
+        ``resize`` its sizes, those of the axes after the classes, may be others than pred's.
     options : DiceOptions, or the name of a preset, such as 'nnunet'.
     pixel_weight : (N, ...) or (N, 1, ...), finite and not negative; None is 1 everywhere.
 
@@ -2173,6 +2175,8 @@ def soft_dice_loss(pred, label, options=DiceOptions(), pixel_weight=None):
 
 def soft_dice_loss_vjp(pred, label, options=DiceOptions(), pixel_weight=None):
     """The loss of :func:`soft_dice_loss`, and the function that takes it back to pred.
+
+    A label receives no gradient, soft or not.
 
     Returns
     -------
@@ -2501,8 +2505,8 @@ class SoftDiceLossLayer(_LossLayer):
     1 : score of each sample and counted class, (N, K), optional; to look at, without a gradient.
         Caffe then wants two weights: ``loss_weight: 1  loss_weight: 0``.
 
-    Only the prediction receives a gradient; where Caffe asks for others (``force_backward``) they
-    are 0.
+    Only the prediction receives a gradient, and a label none, soft or not; where Caffe asks for
+    others (``force_backward``) they are 0.
 
     Raises
     ------

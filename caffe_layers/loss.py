@@ -96,8 +96,8 @@ class SoftDiceLossLayer(_LossLayer):
     1 : score of each sample and counted class, (N, K), optional; to look at, without a gradient.
         Caffe then wants two weights: ``loss_weight: 1  loss_weight: 0``.
 
-    Only the prediction receives a gradient; where Caffe asks for others (``force_backward``) they
-    are 0.
+    Only the prediction receives a gradient, and a label none, soft or not; where Caffe asks for
+    others (``force_backward``) they are 0.
 
     Raises
     ------

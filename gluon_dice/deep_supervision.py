@@ -46,6 +46,7 @@ class DeepSupervision(Loss):
     preds : a list or tuple of predictions (N, C, ...), from the finest to the coarsest.
     label : (N, ...) or (N, 1, ...) class indices, or dense (N, C, ...), of any size; a loss gets
         them as (N, ...) or (N, C, ...).  A list of labels, one per prediction, is taken as it is.
+        One label receives no gradient, whatever the loss.
     pixel_weight : optional, (N, ...) or (N, 1, ...), of the label's size; a loss gets (N, 1, ...).
         A list of them is taken as it is.
 

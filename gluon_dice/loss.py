@@ -32,10 +32,12 @@ class SoftDiceLoss(StagedLoss):
     ------
     pred : (N, C, ...) float16, float32 or float64.
     label : (N, ...) or (N, 1, ...) class indices of any dtype; with ``sparse_label=False`` the
-        shape of pred.  It receives no gradient.  With ``resize`` its sizes, those of the axes after
-        the classes, may be others than pred's; inside a network's graph and in a Symbol there can
-        then be up to 4 such axes, and equal sizes are interpolated, too, which changes no value.
-    pixel_weight : (N, ...) or (N, 1, ...), optional, of the label's sizes.
+        shape of pred.  It receives no gradient, a soft one neither: a teacher network whose output
+        is the label does not learn from this loss.  With ``resize`` its sizes, those of the axes
+        after the classes, may be others than pred's; inside a network's graph and in a Symbol there
+        can then be up to 4 such axes, and equal sizes are interpolated, too, which changes no
+        value.
+    pixel_weight : (N, ...) or (N, 1, ...), optional, of the label's sizes.  No gradient either.
 
     Outputs
     -------

@@ -38,8 +38,8 @@ def soft_dice_loss(pred: np.ndarray, label: np.ndarray,
     pred : (N, C, ...) float16, which is computed in float32, float32 or float64, any number of
         further axes; logits, or what ``options.activation`` applies to.
     label : (N, ...) or (N, 1, ...) class indices of any numeric dtype; with
-        ``sparse_label=False`` the shape of pred, values in [0, 1].  With ``resize`` its sizes,
-        those of the axes after the classes, may be others than pred's.
+        ``sparse_label=False`` the shape of pred, values in [0, 1], which may be soft.  With
+        ``resize`` its sizes, those of the axes after the classes, may be others than pred's.
     options : DiceOptions, or the name of a preset, such as 'nnunet'.
     pixel_weight : (N, ...) or (N, 1, ...), finite and not negative; None is 1 everywhere.
 
@@ -72,6 +72,8 @@ def soft_dice_loss_vjp(pred: np.ndarray, label: np.ndarray,
                        pixel_weight: Optional[np.ndarray] = None
                        ) -> Tuple[np.ndarray, Callable[..., np.ndarray]]:
     """The loss of :func:`soft_dice_loss`, and the function that takes it back to pred.
+
+    A label receives no gradient, soft or not.
 
     Returns
     -------

@@ -173,7 +173,8 @@ class DiceOptions(Options):
     activation : 'softmax' (default), 'sigmoid' or 'none', applied to the prediction.
     sparse_label : bool, default True.  True: labels are class indices, (N, ...) or (N, 1, ...), and
         0 or 1 for a prediction of one channel.  False: labels have the shape of the prediction and
-        values in [0, 1].
+        values in [0, 1].  A label receives no gradient, a soft one neither: it is a constant, also
+        where a network has computed it.
     axis : int, default 1.  The class axis of the prediction; never the batch axis 0.
     classes : sequence of int or None.  The classes that count, negative from the end; None is all.
     include_background : bool, default True.  False drops class 0.

@@ -26,7 +26,7 @@ _TABLE: Tuple[Tuple[str, str, str], ...] = (
     ('batch per_image per_sample', 'batch_dice', 'True is one Dice of the whole batch'),
     ('squared_pred squared square p power', 'exponent', '2 squares the denominator'),
     ('log_loss', 'form', "'log'"),
-    ('jaccard iou', 'alpha', 'alpha=1 with beta=1 is Jaccard'),
+    ('jaccard iou', 'metric alpha', "alpha=1 with beta=1 in a loss, metric='iou' in a metric"),
     ('focal_gamma', 'gamma ce_gamma', ''),
     ('upsample interpolate', 'resize', "'bilinear'"),
     ('lambda_dice weight_dice', 'dice_weight', ''),

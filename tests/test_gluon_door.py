@@ -149,13 +149,20 @@ def test_bool(name, mode, dtype):
         assert relative_error(each, wanted) <= TOLERANCE[what]
 
 
-class TwoScales(mx.gluon.HybridBlock):
+class Around(mx.gluon.HybridBlock):
     """The loss inside a network."""
 
     def __init__(self, loss):
         super().__init__()
         with self.name_scope():
             self.loss = loss
+
+    def hybrid_forward(self, F, pred, *others):
+        return self.loss(F.identity(pred), *others)
+
+
+class TwoScales(Around):
+    """A loss of two predictions."""
 
     def hybrid_forward(self, F, pred, *others):
         return self.loss([F.identity(pred), F.slice_axis(pred, axis=2, begin=0, end=2)], *others)
@@ -197,6 +204,26 @@ def test_bool_in_the_metric(dtype):
     other = DiceMetric()
     other.update(MASK.astype(int), SCORE)
     assert metric.counts == other.counts
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('kind', [SoftDiceLoss, DiceCELoss, DeepSupervision])
+@pytest.mark.usefixtures('stage_one')
+def test_a_soft_label_receives_no_gradient(kind, mode):
+    """What the documentation says of every loss."""
+    fields = dict(sparse_label=False)
+    loss = kind(SoftDiceLoss(**fields)) if kind is DeepSupervision else kind(**fields)
+    net = TwoScales(loss) if kind is DeepSupervision else Around(loss)
+    if mode != 'imperative':
+        (net if mode == 'nested' else loss).hybridize(**STATIC)
+    student, teacher = (ndarray(RNG.standard_normal(SCORE.shape).astype('f')) for _ in range(2))
+    for each in (student, teacher):
+        each.attach_grad()
+    with mx.autograd.record():
+        value = net(student, mx.nd.softmax(teacher, axis=1))
+    value.backward()
+    assert student.grad.asnumpy().any() and not teacher.grad.asnumpy().any()
+    assert 'no gradient' in ' '.join(kind.__doc__.split()) or kind is DiceCELoss
 
 
 @dtypes
