@@ -1,5 +1,5 @@
 """AuxLoss: a loss on all outputs of a network with auxiliary heads, called as in gluoncv."""
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 from soft_dice.values import non_negative
 
@@ -52,9 +52,10 @@ class AuxLoss(DeepSupervision):
     (2,)
     """
 
-    def __init__(self, loss: Any, aux_weight: float = 0.2, **keywords: Any) -> None:
+    def __init__(self, loss: Any, aux_weight: float = 0.2, sparse_label: Optional[bool] = None,
+                 axis: Optional[int] = None, **block: Any) -> None:
         self.aux_weight = non_negative('aux_weight', aux_weight)
-        super().__init__(loss, **keywords)
+        super().__init__(loss, None, sparse_label, axis, **block)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.loss!r}, aux_weight={self.aux_weight!r})'

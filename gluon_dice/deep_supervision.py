@@ -1,5 +1,5 @@
 """DeepSupervision: one loss on the predictions of several scales."""
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -98,6 +98,27 @@ class DeepSupervision(Loss):
 
     @takes_np
     def forward(self, preds: Any, label: Any, pixel_weight: Any = None) -> Any:
+        inputs = self._let_in(preds, label, pixel_weight)
+        if self._ndim:
+            self._retrace_for(preds, label, pixel_weight)
+        # One after the other: MXNet 1.5 takes a list in no first place.
+        return super().forward(*inputs)
+
+    def hybrid_forward(self, F: Any, *inputs: Any) -> Any:
+        total: Any = 0
+        for weight, of_scale in self._each_scale(F, inputs):
+            total = total + weight * self.loss(*of_scale)
+        return total
+
+    def of_arrays(self, preds: Any, label: Any, pixel_weight: Any = None
+                  ) -> List[Tuple[float, List[Any]]]:
+        """The weight of each prediction's loss, and what this is given: pred, label at its size
+        and, where there is one, pixel weight.  Arguments and errors are those of a call.
+        """
+        return [*self._each_scale(mx.nd, self._let_in(preds, label, pixel_weight))]
+
+    def _let_in(self, preds: Any, label: Any, pixel_weight: Any) -> List[Any]:
+        """The inputs one after the other, checked."""
         if not isinstance(preds, (list, tuple)) or not preds:
             raise TypeError('preds must be a list of predictions, from the finest to the coarsest, '
                             'for example [fine, coarse], and AuxLoss takes them one by one; got '
@@ -106,35 +127,30 @@ class DeepSupervision(Loss):
         given = {'preds': preds, 'label': label, 'pixel_weight': pixel_weight}
         if pixel_weight is None:
             del given['pixel_weight']
-        self._lengths = [len(each) if isinstance(each, (list, tuple)) else 0
-                         for each in given.values()]
-        for name, length in zip(given, self._lengths):
-            if length not in (0, len(preds)):
+        for name, each in given.items():
+            if isinstance(each, (list, tuple)) and len(each) != len(preds):
                 raise ValueError(f'a list as {name} must have one entry per prediction, here '
-                                 f'{len(preds)}; got {length}')
+                                 f'{len(preds)}; got {len(each)}')
         scales, *rest = (_one_by_one(name, each) for name, each in given.items())
         others = door.checked(scales, {name: each for some in rest for name, each in some.items()})
+        self._lengths = [len(each) if isinstance(each, (list, tuple)) else 0
+                         for each in given.values()]
+        self._ndim = 0
         if isinstance(preds[0], mx.nd.NDArray):
             self._ndim = preds[0].ndim
             self._check_arrays(preds, label, pixel_weight)
-            self._retrace_for(preds, label, pixel_weight)
-        else:
-            self._ndim = 0
-        # One after the other: MXNet 1.5 takes a list in no first place.
-        return super().forward(*preds, *others)
+        return [*preds, *others]
 
-    def hybrid_forward(self, F: Any, *inputs: Any) -> Any:
+    def _each_scale(self, F: Any, inputs: Sequence[Any]) -> Iterator[Tuple[float, List[Any]]]:
         each = iter(inputs)
         given: List[Any] = [[next(each) for _ in range(length)] if length else next(each)
                             for length in self._lengths]
         preds, label, pixel_weight = given + [None] * (3 - len(given))
-        total: Any = 0
         for i, weight in enumerate(self._scale_weights(len(preds))):
             of_scale = [preds[i], self._label_of(F, label, preds[i], i)]
             if pixel_weight is not None:
                 of_scale.append(self._of_scale(F, pixel_weight, preds[i], i, dense=False))
-            total = total + weight * self.loss(*of_scale)
-        return total
+            yield weight, of_scale
 
     def _label_of(self, F: Any, label: Any, pred: Any, scale: int) -> Any:
         found = self._of_scale(F, label, pred, scale, dense=not self._sparse)

@@ -279,6 +279,7 @@ LABEL = mx.nd.zeros((2, 8, 8))
     (TypeError, TWO[0], [LABEL], 'preds must be a list of predictions.*; got NDArray'),
     (TypeError, [], [LABEL], 'preds must be a list of predictions.*; got list of length 0'),
     (ValueError, TWO[:1], [LABEL], 'weights must have one number per prediction, here 1; got 2'),
+    (ValueError, TWO, [[]], 'a list as label must have one entry per .*, here 2; got 0'),
     (ValueError, TWO, [[LABEL]], 'a list as label must have one entry per .*, here 2; got 1'),
     (ValueError, TWO, [LABEL, [LABEL] * 3], 'a list as pixel_weight must have .* here 2; got 3'),
     (ValueError, TWO[::-1], [LABEL], 'preds must go from the finest to the coarsest; got'),

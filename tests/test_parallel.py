@@ -11,7 +11,7 @@ from releases import STATIC
 from shared_batch import LABEL, network
 from tolerances import TOLERANCE
 
-from gluon_dice import DiceCELoss, SoftDiceLoss
+from gluon_dice import AuxLoss, DeepSupervision, DiceCELoss, SoftDiceLoss
 from gluon_dice.parallel import DataParallelLoss, zero_gradients
 from soft_dice import DiceCEOptions, DiceOptions
 from soft_dice.gradcheck import relative_error
@@ -161,6 +161,51 @@ def test_shares_left_out():
                                   loss(preds, labels + [None, None]).asnumpy())
 
 
+def coarse_of(pred):
+    return pred[:, :, ::2, 1:]
+
+
+@pytest.mark.parametrize('hybridize', [False, True], ids=['imperative', 'hybridized'])
+@pytest.mark.parametrize('sizes', SPLITS[:5], ids=str)
+@pytest.mark.parametrize('kind', [AuxLoss, DeepSupervision])
+def test_several_outputs_over_several_devices(kind, sizes, hybridize):
+    """Value and gradients are those of the whole batch on one device; the second output is smaller.
+    """
+    pred = np.random.RandomState(1).standard_normal((8, 3, 6, 5))
+    label = np.random.RandomState(2).randint(0, 3, (8, 6, 5)).astype('float64')
+    weight = np.random.RandomState(3).uniform(0.5, 2, (8, 6, 5))
+    upstream = np.arange(1.0, 9.0)
+    found = []
+    for split in ((8,), sizes):
+        loss = kind(DiceCELoss(batch_dice=True, ignore_label=2))
+        whole = len(split) == 1
+        loss = loss if whole else DataParallelLoss(loss)
+        loss.hybridize(hybridize)
+        preds, labels, weights = (shared(each, split) for each in (pred, label, weight))
+        for each in filter(lambda each: each is not None, preds):
+            each.attach_grad()
+        with autograd.record():
+            outputs = [None if each is None else (each * 1, coarse_of(each * 2)) for each in preds]
+            value = loss(outputs[0], labels[0], weights[0]) if whole else \
+                loss(outputs, labels, weights)
+        value.backward(mx.nd.array(upstream, dtype='float64'))
+        found.append((value.asnumpy(), np.concatenate(
+            [each.grad.asnumpy() for each in preds if each is not None])))
+    for one, several in zip(*found):
+        assert relative_error(several, one) <= TOLERANCE['value, float64']
+
+
+def test_outputs_must_be_as_many_on_each_device():
+    loss = DataParallelLoss(AuxLoss(SoftDiceLoss()))
+    with pytest.raises(ValueError, match='all preds must have the same number of predictions; got 2'
+                                         ', 1'):
+        loss([(P, P), (P,)], [Q, Q])
+    with pytest.raises(TypeError, match='preds must be a list of predictions.*got NDArray'):
+        loss([P, P], [Q, Q])
+    with pytest.raises(TypeError, match=r'label must be an array of MXNet, .*; got numpy.ndarray'):
+        loss([(P, P)], [Q.asnumpy()])
+
+
 P, Q = mx.nd.zeros((2, 3, 4, 4)), mx.nd.zeros((2, 4, 4))
 
 
@@ -184,6 +229,8 @@ def test_bad_inputs(error, inputs, message):
 def test_another_loss_is_refused():
     with pytest.raises(TypeError, match='SoftDiceLoss or a DiceCELoss.*got L2Loss'):
         DataParallelLoss(gluon.loss.L2Loss())
+    with pytest.raises(TypeError, match='SoftDiceLoss or a DiceCELoss.*got L2Loss'):
+        DataParallelLoss(AuxLoss(gluon.loss.L2Loss()))
 
 
 def test_zero_gradients():

@@ -1,5 +1,5 @@
 """A loss over the devices of one process."""
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Union
 
 import mxnet as mx
 from mxnet import gluon
@@ -9,6 +9,7 @@ from soft_dice.plan import Plan, resolve
 
 from ..base import StagedLoss
 from ..compat import takes_np
+from ..deep_supervision import DeepSupervision
 from ..stage_two import joined, loss_of, parted
 from .shares import Arrays, Share, dtype_of, same, shares_of
 
@@ -19,13 +20,14 @@ class DataParallelLoss(gluon.Block):
 
     Parameters
     ----------
-    loss : SoftDiceLoss or DiceCELoss, of any options.
+    loss : SoftDiceLoss or DiceCELoss, of any options; or a DeepSupervision or AuxLoss of one.
 
     Inputs
     ------
     preds, labels, pixel_weights : lists of the loss's inputs, one per device, such as
-        ``gluon.utils.split_and_load`` makes them.  None, or leaving out the last ones, is a share
-        without samples; see :func:`zero_gradients`.
+        ``gluon.utils.split_and_load`` makes them; of a DeepSupervision or AuxLoss each entry of
+        preds is a list of predictions.  None, or leaving out the last ones, is a share without
+        samples; see :func:`zero_gradients`.
 
     Outputs
     -------
@@ -52,21 +54,31 @@ class DataParallelLoss(gluon.Block):
     (4,)
     """
 
-    def __init__(self, loss: StagedLoss, **block: Any) -> None:
+    def __init__(self, loss: Union[StagedLoss, DeepSupervision], **block: Any) -> None:
         super().__init__(**block)
-        if not isinstance(loss, StagedLoss):
-            raise TypeError('loss must be a SoftDiceLoss or a DiceCELoss, for example '
-                            f'SoftDiceLoss(batch_dice=True); got {type(loss).__name__}')
-        self.options = loss.options
+        self._scales = loss if isinstance(loss, DeepSupervision) else None
+        one = staged(loss.loss if isinstance(loss, DeepSupervision) else loss)
+        self.options = one.options
         with self.name_scope():
-            self.stage_one = StageOneOnly(loss)
-            self.stage_two = StageTwoOnly(loss)
+            self.stage_one = StageOneOnly(one)
+            self.stage_two = StageTwoOnly(one)
 
     @takes_np
-    def forward(self, preds: Arrays, labels: Arrays, pixel_weights: Optional[Arrays] = None) -> Any:
-        shares = shares_of(preds, labels, pixel_weights)
+    def forward(self, preds: Any, labels: Arrays, pixel_weights: Optional[Arrays] = None) -> Any:
+        shares = shares_of(preds, labels, pixel_weights, check=self._scales is None)
         if not shares:
             raise ValueError('preds must hold the samples of at least one device; got none')
+        if self._scales is None:
+            return self._of_shares(shares)
+        scales = [self._scales.of_arrays(*share) for share in shares]
+        same('number of predictions', [*map(len, scales)])
+        total: Any = 0
+        for scale in zip(*scales):
+            weight = scale[0][0]
+            total = total + weight * self._of_shares([Share(*inputs) for _, inputs in scale])
+        return total
+
+    def _of_shares(self, shares: List[Share]) -> mx.nd.NDArray:
         plan, dtype = resolve(self.options, self.classes(shares)), dtype_of(shares)
         return self.stage_two(self.sums(shares), plan).astype(dtype)
 
@@ -79,6 +91,19 @@ class DataParallelLoss(gluon.Block):
     def classes(self, shares: List[Share]) -> int:
         return same('number of classes', [share.pred.shape[self.options.dice.axis]
                                           for share in shares])
+
+
+def staged(loss: Any) -> StagedLoss:
+    """A loss that has the three stages.
+
+    Raises
+    ------
+    TypeError : it is another.
+    """
+    if isinstance(loss, StagedLoss):
+        return loss
+    raise TypeError('loss must be a SoftDiceLoss or a DiceCELoss, for example '
+                    f'SoftDiceLoss(batch_dice=True); got {type(loss).__name__}')
 
 
 class StageOneOnly(StagedLoss):

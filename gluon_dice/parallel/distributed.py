@@ -12,7 +12,7 @@ from .. import compat
 from ..base import StagedLoss
 from ..compat import takes_np
 from ..stage_two import HUGE, number_of_sums
-from .devices import DataParallelLoss
+from .devices import DataParallelLoss, staged
 from .shares import dtype_of, nothing, shares_of
 from .trainer import refuse_other, share_now
 from .workers import Connection, checked_timeout
@@ -86,7 +86,7 @@ class DistributedLoss(gluon.Block):
                                f'other ways; this is {mx.__version__}')
         self.timeout = checked_timeout(timeout)
         with self.name_scope():
-            self.local = DataParallelLoss(loss)
+            self.local = DataParallelLoss(staged(loss))
         self._formula = repr(loss)
         self._connection = Connection.of(kvstore, self.timeout)
         self._agreement = self._connection.new_key(2, self.timeout)

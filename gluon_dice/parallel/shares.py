@@ -20,8 +20,11 @@ class Share(NamedTuple):
     pixel_weight: Optional[mx.nd.NDArray] = None
 
 
-def shares_of(preds: Any, labels: Any, pixel_weights: Any) -> List[Share]:
-    """The shares that have samples."""
+def shares_of(preds: Any, labels: Any, pixel_weights: Any, check: bool = True) -> List[Share]:
+    """The shares that have samples.
+
+    check : False where ``preds`` holds something other than an array for each device.
+    """
     given = {'preds': preds, 'labels': labels, 'pixel_weights': pixel_weights}
     lists = {name: [] if each is None and name == 'pixel_weights' else _list(name, each)
              for name, each in given.items()}
@@ -34,7 +37,7 @@ def shares_of(preds: Any, labels: Any, pixel_weights: Any) -> List[Share]:
         if pixel_weights is None:
             missing.remove('pixel_weights')
         if not missing:
-            shares.append(_checked(share, index))
+            shares.append(_checked(share, index) if check else share)
         elif len(missing) < 2 + (pixel_weights is not None):
             raise ValueError('every device must have its preds, labels and, if given, '
                              'pixel_weights, or None of each where it has no samples; '
