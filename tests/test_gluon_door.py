@@ -149,6 +149,17 @@ def test_bool(name, mode, dtype):
         assert relative_error(each, wanted) <= TOLERANCE[what]
 
 
+@dtypes
+@pytest.mark.parametrize('told', [False, True], ids=['', 'told'])
+@pytest.mark.usefixtures('stage_one')
+def test_bool_in_a_symbol(told, dtype):
+    pred, label = (mx.sym.Variable('pred'),
+                   mx.sym.Variable('label', **(dict(dtype=dtype) if told else {})))
+    arrays = {'pred': ndarray(SCORE), 'label': ndarray(MASK.astype(dtype))}
+    found = SoftDiceLoss()(pred, label).bind(mx.cpu(), arrays).forward()[0].asnumpy()
+    assert relative_error(found, soft_dice_loss_vjp(SCORE, MASK)[0]) <= TOLERANCE['loss, float32']
+
+
 class Around(mx.gluon.HybridBlock):
     """The loss inside a network."""
 

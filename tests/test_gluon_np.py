@@ -78,6 +78,33 @@ def test_every_case(make):
             case.name
 
 
+class Compared(gluon.HybridBlock):
+    """A network in which a comparison makes the label."""
+
+    def __init__(self):
+        super().__init__()
+        with self.name_scope():
+            self.loss = SoftDiceLoss()
+
+    def hybrid_forward(self, F, pred, label):
+        return self.loss(F.np.multiply(pred, 1.0), F.np.greater(label, 1))
+
+
+@pytest.mark.parametrize('hybridize', [False, True])
+def test_a_label_of_bool(hybridize):
+    loss, net = SoftDiceLoss(), Compared()
+    for each in (loss, net):
+        each.hybridize(hybridize)
+    label = np_array(LABEL)
+    assert np.dtype((label > 1).dtype) == bool
+    wanted = soft_dice_loss(PRED, LABEL > 1)
+    for value in (loss(np_array(PRED), label > 1), net(np_array(PRED), label)):
+        assert relative_error(value.asnumpy(), wanted) <= TOLERANCE['loss, float32']
+    metric = DiceMetric()
+    metric.update(label > 1, np_array(PRED))
+    assert metric.get()[1] == pytest.approx(np.nanmean(hard_dice(PRED, LABEL > 1)), rel=1e-12)
+
+
 @pytest.mark.parametrize('hybridize', [False, True])
 def test_pixel_weight_of_one_call_and_deep_supervision(hybridize):
     loss = DeepSupervision(SoftDiceLoss(), weights=[1, 0.5])
