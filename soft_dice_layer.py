@@ -638,7 +638,7 @@ def advice(name, known, listed, others):
     """
     (options, remark) = ours(name)
     for (kind, names) in others.items():
-        if name in names and (not set(options).intersection(known)):
+        if name in names and (not options):
             return _format('it is one of {0}', kind)
     here = list((each for each in options if each in known))
     elsewhere = list((_format('{0} of {1}', options[0], kind) for (kind, names) in others.items()

@@ -26,7 +26,7 @@ class _Parser(argparse.ArgumentParser):
     def _flags_of(self, command: str) -> Collection[str]:
         choices = next(each.choices for each in self._actions
                        if isinstance(each, argparse._SubParsersAction))
-        return [flag for flag in choices[command]._option_string_actions if flag[:2] == '--']
+        return choices[command]._option_string_actions
 
 
 def instead(word: str, flags: Collection[str]) -> str:

@@ -59,7 +59,7 @@ def advice(name: str, known: Collection[str], listed: str,
     """
     options, remark = ours(name)
     for kind, names in others.items():
-        if name in names and not set(options).intersection(known):
+        if name in names and not options:
             return f'it is one of {kind}'
     here = [each for each in options if each in known]
     elsewhere = [f'{options[0]} of {kind}' for kind, names in others.items()

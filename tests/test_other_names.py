@@ -111,11 +111,15 @@ def test_caffe_layers_say_it(layer, also):
     ('soft_dice weights folder --ignroe-label 255', '; did you mean --ignore-label?'),
     ('soft_dice weights folder --reduction mean', '--reduction mean'),
     ('caffe_layers add net --ignore-index 255', '; did you mean --option ignore_label=VALUE?'),
+    ('soft_dice compare pred label another --ignore-index 255', '; did you mean --ignore-label?'),
+    ('soft_dice info another', 'arguments: another'),
+    ('caffe_layers add net --ignore-label 255', '; did you mean --option ignore_label=VALUE?'),
+    ('caffe_layers add net --reduction mean', 'arguments: --reduction mean'),
     ('caffe_layers add net --eps 1', '; did you mean --option smooth=VALUE?'),
     ('gluon_dice check module:Loss --lable 2,4', '; did you mean --label?')])
 def test_commands_say_it(command, said):
     done = subprocess.run([sys.executable, '-m', *command.split()], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=surroundings())
     last = done.stderr.decode().strip().splitlines()[-1]
-    assert done.returncode == 2 and 'error: unrecognized arguments: --' in last
+    assert done.returncode == 2 and 'error: unrecognized arguments: ' in last
     assert last.endswith(said)
