@@ -70,16 +70,16 @@ def not_outputs(pred: mx.nd.NDArray, label: mx.nd.NDArray, pixel_weight: Optiona
     ------
     ValueError
     """
-    if pixel_weight is not None and label.shape == pred.shape and -pred.ndim <= axis < pred.ndim \
-            and pred.shape[axis] > 1:
+    one_channel = pred.shape[axis:][:1] == (1,)
+    if pixel_weight is not None and label.shape == pred.shape and not one_channel:
         raise ValueError(f'a loss takes pred, label and pixel_weight; {ALL_OUTPUTS}; got the '
                          f'shapes {pred.shape}, {label.shape} and {pixel_weight.shape}')
 
 
 def described(given: Any) -> str:
     """What something is, without its values."""
-    if given is None or isinstance(given, mx.sym.Symbol):
-        return 'None' if given is None else 'Symbol'
+    if given is None:
+        return 'None'
     name, module = type(given).__name__, type(given).__module__.split('.')[0]
     if isinstance(given, (list, tuple)):
         return f'{name} of length {len(given)}'

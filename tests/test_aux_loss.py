@@ -86,6 +86,18 @@ def test_equals_what_gluoncv_adds_up():
     assert relative_error(found.asnumpy(), expected.asnumpy()) <= TOLERANCE['loss, float32']
 
 
+def test_dense_labels_with_channels_last():
+    """Which MXNet's loss does not say of itself; the second output is smaller than the label."""
+    pred = RNG.standard_normal((2, 6, 5, 3)).astype('float32')
+    label = RNG.uniform(size=pred.shape).astype('float32')
+    each = gluon.loss.SigmoidBinaryCrossEntropyLoss()
+    found = AuxLoss(each, 0.5, sparse_label=False, axis=-1)(
+        ndarray(pred), ndarray(pred[:, ::2].copy()), ndarray(label))
+    whole, half = (each(*map(ndarray, some)).asnumpy() for some in (
+        (pred, label), (pred[:, ::2].copy(), label[:, 1::2].copy())))
+    assert relative_error(found.asnumpy(), whole + 0.5 * half) <= TOLERANCE['loss, float32']
+
+
 def test_a_loop_over_devices():
     loss = AuxLoss(DiceCELoss(CE), 0.5)
     loss.hybridize()

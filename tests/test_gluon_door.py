@@ -40,11 +40,11 @@ NO_ARRAYS = [
     (TypeError, (P.asnumpy(), Q), r'pred must be an array of MXNet, .*; got numpy.ndarray of shape'
                                   r' \(2, 3, 4, 5\)'),
     (TypeError, (P, Q, NUMPY), r'pixel_weight must be an array of MXNet, .*; got numpy.ndarray of'),
-    (TypeError, (P, None), 'label must be an array of MXNet, .*; got None'),
+    (TypeError, (P, None), 'label must be an array of MXNet, .*; got None$'),
     (TypeError, (P, [Q]), 'label must be an array of MXNet, .*; got list of length 1'),
     (TypeError, (P, 1), 'label must be an array of MXNet, .*; got int'),
     (TypeError, (P, mx.sym.Variable('label')), 'pred and label must both be arrays or both Symbols;'
-                                               r' got NDArray of shape \(2, 3, 4, 5\) and Symbol'),
+                                               r' got NDArray of shape \(2, 3, 4, 5\) and Symbol$'),
     (TypeError, (mx.sym.Variable('pred'), Q), 'pred and label must both be arrays or both Symbols'),
     (ValueError, (P, P, Q), rf'a loss takes pred, label and pixel_weight; {USE}the shapes '
                             r'\(2, 3, 4, 5\), \(2, 3, 4, 5\) and \(2, 4, 5\)'),
@@ -75,7 +75,7 @@ def test_a_label_of_the_shape_of_pred_is_no_second_output():
     (([P, P.asnumpy()], Q), r'preds\[1\] must be an array of MXNet, .*; got numpy.ndarray'),
     (([(P, P), P], Q), r'preds\[0\] must be one array, .*; got tuple of length 2'),
     (([P, mx.sym.Variable('coarse')], Q), r'preds\[0\] and preds\[1\] must both be arrays or both'),
-    (([P, P], None), 'label must be an array of MXNet, .*; got None'),
+    (([P, P], None), 'label must be an array of MXNet, .*; got None$'),
 ])
 def test_deep_supervision_says_what_it_was_given(inputs, message):
     with pytest.raises(TypeError, match=f'^{message}'):
@@ -99,7 +99,7 @@ def test_several_devices_say_what_they_were_given(inputs, message):
     (TypeError, [[Q]], [P], r'labels\[0\] must be one array, .*; got list of length 1'),
     (ValueError, Q, (P, P), r"labels and preds must have as many .* \(of a network's outputs the "
                             r'first, outputs\[0\]\); got 1 and 2'),
-    (TypeError, [None], [P], r'labels\[0\] must be an array, .*; got None'),
+    (TypeError, [None], [P], r'labels\[0\] must be an array, .*; got None$'),
 ])
 def test_the_metric_says_what_it_was_given(error, labels, preds, message):
     with pytest.raises(error, match=f'^{message}'):
