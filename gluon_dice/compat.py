@@ -9,6 +9,8 @@ from typing import Any, Callable, List
 import mxnet as mx
 import numpy as np
 
+from .precision import without_amp
+
 RELEASE = tuple(int(re.match('[0-9]*', each).group() or 0)  # type: ignore[union-attr]
                 for each in mx.__version__.split('.')[:2])
 
@@ -71,7 +73,7 @@ def numbers(array: Any) -> Any:
     if isinstance(array, mx.nd.NDArray):
         return array.astype('uint8') if np.dtype(array.dtype) == bool else array
     if RELEASE >= (1, 7):
-        return array + 0
+        return without_amp(mx.sym, lambda given: given + 0, array)
     return mx.sym.cast(array, dtype='float64') if NP else array
 
 

@@ -35,7 +35,7 @@ def test_all_are_there():
 
 def losses_of(path):
     """(score, top, weight, options) of each loss layer."""
-    for layer in caffe_proto.read(str(path)).layer:
+    for layer in caffe_proto.read(str(path)).net.layer:
         if layer.python_param.layer in params.LOSSES:
             yield layer.bottom[0], layer.top[0], layer.loss_weight[0], params.of_layer(layer)
 

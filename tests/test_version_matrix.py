@@ -418,7 +418,7 @@ def test_the_pages_are_written_between_their_markers(tmp_path):
     report.write(*paths, record())
     for path in paths:
         text = path.read_text()
-        assert text.startswith(f'before\n{report.BEGIN}\n| MXNet |') and 'old' not in text
+        assert text.startswith(f'before\n{report.BEGIN}\n| MXNet |') and '\nold' not in text
         assert text.endswith(f'{report.END}\nafter\n')
     first = [path.read_text() for path in paths]
     report.write(*paths, record())
