@@ -4,6 +4,7 @@ Exit status 0, or 2 where it could not run or was stopped.
 """
 import argparse
 import concurrent.futures
+import concurrent.futures.process
 import fnmatch
 import multiprocessing
 import os
@@ -23,7 +24,6 @@ from .training import Job, train
 
 OUT = Path(__file__).resolve().parent / 'out'
 SEEDS, QUICK_SEEDS, QUICK_STEPS = 5, 2, 40
-# A process for each core, of one thread: a network as small as these has no use for two.
 SURROUNDINGS = {'OMP_NUM_THREADS': '1', 'GLOG_minloglevel': '2'}
 
 
@@ -68,10 +68,8 @@ def _study(options: argparse.Namespace) -> None:
 def _train_all(out: Path, wanted: List[Job], processes: int) -> None:
     there = {result.job for result in results.load(out, wanted)}
     missing = [job for job in wanted if job not in there]
-    os.environ.update(SURROUNDINGS)  # of the processes
     with tqdm(total=len(wanted), initial=len(there), unit='training', dynamic_ncols=True,
-              disable=None) as bar, concurrent.futures.ProcessPoolExecutor(
-                  processes, multiprocessing.get_context('spawn')) as pool:
+              disable=None) as bar, _pool(processes) as pool:
         running = {pool.submit(train, job): job for job in missing}
         try:
             for each in concurrent.futures.as_completed(running):
@@ -81,6 +79,12 @@ def _train_all(out: Path, wanted: List[Job], processes: int) -> None:
         finally:
             for each in running:
                 each.cancel()
+
+
+def _pool(processes: int) -> concurrent.futures.Executor:
+    """Processes of one thread each: networks as small as these have no use for two."""
+    os.environ.update(SURROUNDINGS)
+    return concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context('spawn'))
 
 
 def _chosen(jobs: List[Job], only: Optional[List[str]]) -> List[Job]:

@@ -32,9 +32,8 @@ class Loss(NamedTuple):
         """How it is written in Gluon."""
         if not self.kind:
             return 'gluon.loss.SoftmaxCrossEntropyLoss(axis=1)'
-        given = [f'{name}={value!r}' for name, value in self.fields.items()]
-        given = [repr(value) if name == 'preset' else text
-                 for text, (name, value) in zip(given, self.fields.items())]
+        given = [repr(value) if name == 'preset' else f'{name}={value!r}'
+                 for name, value in self.fields.items()]
         return f'{self.kind}({", ".join(given + ["ce_class_weights=..."] * self.weighted)})'
 
 
@@ -56,12 +55,17 @@ LOSSES: Dict[str, Loss] = {
     'dice_batch': _dice('Dice over the batch', main=True, batch_dice=True),
     'log': _dice('log Dice per image', form='log'),
     'log_batch': _dice('log Dice over the batch', main=True, form='log', batch_dice=True),
+    'log_skip': _dice('log Dice over the batch, absent classes skipped', form='log',
+                      batch_dice=True, absent='skip'),
     'squared': _dice('squared (V-Net)', preset='milletari2016'),
     'tversky': _dice('Tversky', preset='salehi2017'),
     'focal_tversky': _dice('focal Tversky', preset='abraham2019'),
     'generalised': _dice('generalised Dice', main=True, preset='sudre2017'),
     'smp': _dice("smp's Dice", preset='smp'),
     'dice_ce': _dice_ce("Dice + cross-entropy (MONAI's)", main=True),
+    'dice_ce_skip': _dice_ce('Dice + cross-entropy, absent classes skipped', absent='skip'),
+    'log_ce': _dice_ce('log Dice over the batch + cross-entropy, absent skipped', main=True,
+                       form='log', batch_dice=True, absent='skip'),
     'dice_ce_tenth': _dice_ce('0.1 Dice + cross-entropy', dice_weight=0.1),
     'dice_focal': _dice_ce('Dice + focal', ce_gamma=2),
     'nnunet': _dice_ce("nnU-Net's Dice + cross-entropy", main=True, preset='nnunet_dice_ce',

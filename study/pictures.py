@@ -21,6 +21,10 @@ GREY, WRONG = '#c4c4c4', '#c0392b'
 COLORS = {'log': '#1b7837', 'log_batch': '#1b7837', 'dice_ce': '#1f77b4', 'ce': '#555555',
           'squared': '#9467bd', 'dice': '#d95f02', 'dice_batch': '#d95f02',
           'generalised': '#b8860b', 'nnunet': '#17a2b8'}
+# Where a line of draw_gradients is named: at which point, and how far from it.
+LABELS = {'log': ((1.3e-6, 1 / RARE), (0, 6)), 'dice_ce': ((1.3e-6, 1 / PIXELS), (0, 22)),
+          'ce': ((1.3e-6, 1 / PIXELS), (0, 7)), 'squared': ((2e-5, 5e-7), (0, 0)),
+          'dice': ((2e-5, 5e-7), (0, -15)), 'generalised': ((2e-5, 5e-7), (0, -30))}
 SHOWN = ('log_batch', 'dice_ce', 'nnunet', 'ce', 'dice', 'generalised')  # in colour, as curves
 
 
@@ -28,13 +32,12 @@ def draw_gradients(path: Path) -> None:
     """The size of the gradient at a pixel of a rare class, against the probability it has."""
     p = np.concatenate([np.logspace(-6, -1, 81), np.linspace(0.11, 0.97, 44)])
     figure, axis = pyplot.subplots(figsize=(9.5, 5.6))
-    heights = []
     for name, form in FORMS.items():
         sizes = [size(form, each) for each in p]
         style = dict(linestyle=(0, (4, 3))) if name == 'generalised' else {}
         axis.plot(p, sizes, color=COLORS[name], linewidth=2.2, **style)
-        heights.append(sizes[0])
-    labels = [f'{form.title}:  {form.small}' for form in FORMS.values()]
+        axis.annotate(f'{form.title}:  {form.small}', *LABELS[name], textcoords='offset points',
+                      color=COLORS[name], fontsize=9.5, fontweight='bold')
     axis.set(xscale='log', yscale='log', xlim=(p[0], 1), ylim=(3e-8, 0.1),
              xlabel='probability p that the network gives the rare class')
     axis.set_title('A class that the network has lost: -log S still pulls, 1 - S no longer does',
@@ -42,7 +45,6 @@ def draw_gradients(path: Path) -> None:
     axis.text(0, 1.025, f'Size of the gradient at a pixel of a class with n = {RARE} of P = '
               f'{PIXELS:,} pixels, and what it is near p = 0', transform=axis.transAxes,
               color='#555555', fontsize=9.5)
-    _label_left(axis, labels, heights, list(FORMS))
     axis.axvline(RARE / PIXELS, color=GREY, linewidth=1, zorder=0)
     axis.text(RARE / PIXELS, 4e-8, '  p = n / P,\n  its share', color='#777777', fontsize=8.5,
               va='bottom')
@@ -50,16 +52,6 @@ def draw_gradients(path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
-
-
-def _label_left(axis: Any, labels: Sequence[str], heights: Sequence[float],
-                names: Sequence[str]) -> None:
-    """Above the begin of each line; lines that begin together share a place, one below another."""
-    for i, (label, height, name) in enumerate(zip(labels, heights, names)):
-        together = [j for j, other in enumerate(heights) if abs(np.log(other / height)) < 0.7]
-        above = len(together) - 1 - together.index(i)
-        axis.annotate(label, (1.3e-6, height), (0, 6 + 14 * above), textcoords='offset points',
-                      color=COLORS[name], fontsize=9.5, fontweight='bold')
 
 
 def draw_seeds(path: Path, gluon: Dict[str, Dict[str, List[Result]]]) -> None:

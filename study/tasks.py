@@ -14,7 +14,7 @@ from demo.training import Schedule
 TEST_COPIES = 4   # of each test slice of a brain, each with a bias field and noise of its own
 LESION = 'lesion'
 IN_ONE_OF = 4     # slices there is a lesion
-BRIGHTER = 1.3    # than white matter it is
+BRIGHTER = 1.5    # than white matter it is
 SIZE = 32         # of an image that is made here
 TOY_NOISE = 0.3
 EMPTY_NOISE = 0.2
