@@ -8,11 +8,12 @@ gradient; the formulas say the same by hand, and tests/test_study.py holds one t
 
 dS/dp_i of a rare pixel i is 2 (t - n p) / t^2, and the softmax multiplies it by p (1 - p).
 """
-from typing import Callable, Dict, NamedTuple
+from typing import Any, Callable, Dict, NamedTuple
 
 import numpy as np
 
 from soft_dice import DiceCEOptions, DiceOptions, dice_ce_loss_vjp, soft_dice_loss_vjp
+from soft_dice.options import Options
 
 SIDE, RARE = 64, 24  # an image of 64 x 64 of which 0.6 % are rare
 PIXELS = SIDE * SIDE
@@ -22,7 +23,7 @@ class Form(NamedTuple):
     """options : of the loss.  formula : its gradient's size, by hand.  small : for small p."""
 
     title: str
-    options: DiceOptions
+    options: Options
     formula: Callable[[np.ndarray], np.ndarray]
     small: str
 
@@ -79,6 +80,7 @@ def size(form: Form, probability: float) -> float:
     label.flat[:RARE] = 1
     score = np.zeros((1, 2, SIDE, SIDE))
     score[:, 1] = np.log(probability / (1 - probability))
-    vjp_of = dice_ce_loss_vjp if isinstance(form.options, DiceCEOptions) else soft_dice_loss_vjp
+    vjp_of: Any = (dice_ce_loss_vjp if isinstance(form.options, DiceCEOptions) else
+                   soft_dice_loss_vjp)
     _, vjp = vjp_of(score, label, form.options)
     return float(abs(vjp(1.0)[0, 1, 0, 0]))

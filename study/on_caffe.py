@@ -34,17 +34,17 @@ def begin(job: Job, task: Task) -> Tuple[Step, Predict]:
     data = task.data('train', job.seed)
     batches = brain.batches(len(data.image), task.schedule.batch_size, job.seed, shuffle=True)
     with tempfile.TemporaryDirectory() as folder:
-        solver, tested = _solver(job, task, Path(folder))
+        trained, tested = solver(job, task, Path(folder))
 
     def step() -> float:
         batch = next(batches)
-        solver.net.blobs['image'].data[...] = data.image[batch]
-        solver.net.blobs['label'].data[...] = data.label[batch]
-        solver.step(1)
-        return float(solver.net.blobs['loss'].data)
+        trained.net.blobs['image'].data[...] = data.image[batch]
+        trained.net.blobs['label'].data[...] = data.label[batch]
+        trained.step(1)
+        return float(trained.net.blobs['loss'].data)
 
     def predict(image: np.ndarray) -> np.ndarray:
-        tested.share_with(solver.net)
+        tested.share_with(trained.net)
         tested.blobs['image'].data[...] = image
         tested.forward()
         return tested.blobs['score'].data.argmax(axis=1)[:, None]
@@ -52,19 +52,19 @@ def begin(job: Job, task: Task) -> Tuple[Step, Predict]:
     return step, predict
 
 
-def _solver(job: Job, task: Task, folder: Path) -> Tuple[Any, caffe.Net]:
+def solver(job: Job, task: Task, folder: Path) -> Tuple[Any, caffe.Net]:
     """A solver, and the network by itself, of the size of the test images."""
     shape = task.data('test', job.seed).image.shape
-    (folder / 'test.prototxt').write_text(_network(task, shape))
+    (folder / 'test.prototxt').write_text(network(task, shape))
     batch = (task.schedule.batch_size, *shape[1:])
-    (folder / 'train.prototxt').write_text(
-        _network(task, batch) + _input('label', batch) + caffe_layer(LOSSES[job.loss], task, job.seed))
+    loss = caffe_layer(LOSSES[job.loss], task, job.seed)
+    (folder / 'train.prototxt').write_text(network(task, batch) + _input('label', batch) + loss)
     path = folder / 'solver.prototxt'
     path.write_text(SOLVER.format(net=folder / 'train.prototxt', schedule=task.schedule, job=job))
     return caffe.get_solver(str(path)), caffe.Net(str(folder / 'test.prototxt'), caffe.TEST)
 
 
-def _network(task: Task, shape: Tuple[int, ...]) -> str:
+def network(task: Task, shape: Tuple[int, ...]) -> str:
     """From the blob "image" of this shape to the blob "score"."""
     text = (UNET / 'deploy.prototxt').read_text() if task.network == 'unet' else TWO_LAYERS
     net = text_format.Parse(text, caffe_pb2.NetParameter())

@@ -34,8 +34,8 @@ def draw_gradients(path: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(9.5, 5.6))
     for name, form in FORMS.items():
         sizes = [size(form, each) for each in p]
-        style = dict(linestyle=(0, (4, 3))) if name == 'generalised' else {}
-        axis.plot(p, sizes, color=COLORS[name], linewidth=2.2, **style)
+        dashes: Any = (0, (4, 3)) if name == 'generalised' else '-'  # it lies on another one
+        axis.plot(p, sizes, color=COLORS[name], linewidth=2.2, linestyle=dashes)
         axis.annotate(f'{form.title}:  {form.small}', *LABELS[name], textcoords='offset points',
                       color=COLORS[name], fontsize=9.5, fontweight='bold')
     axis.set(xscale='log', yscale='log', xlim=(p[0], 1), ylim=(3e-8, 0.1),

@@ -87,9 +87,13 @@ def _details(task: str, by_loss: Dict[str, List[Result]]) -> str:
         rows.append([title(loss), spread(each.rare for each in some),
                      *(f'{means[c]:.2f}' for c in others),
                      spread(each.worst for each in some), _reached(some),
-                     *([f'{np.mean([each.false_alarms for each in some]):.0%}'] if alarms else []),
+                     *([f'{_alarms(some):.0%}'] if alarms else []),
                      f'{np.mean([each.seconds for each in some]):.1f}'])
     return _table(head, rows)
+
+
+def _alarms(some: Results) -> float:
+    return float(np.mean([each.false_alarms or 0.0 for each in some]))
 
 
 def _reached(some: Results) -> str:

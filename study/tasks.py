@@ -4,7 +4,7 @@ A seed gives other images, other weights to start from and another order of the 
 same seed every loss gets the same of all three, so that losses can be compared seed by seed.
 """
 import functools
-from typing import Callable, Dict, NamedTuple, Tuple
+from typing import Callable, Dict, Iterable, NamedTuple, Tuple
 
 import numpy as np
 
@@ -94,9 +94,10 @@ def _draw_lesion(image: np.ndarray, label: np.ndarray, rng: np.random.RandomStat
     label[spot] = len(brain.CLASSES)
 
 
-def _disc(shape: Tuple[int, ...], center: Tuple[float, float], radius: float) -> np.ndarray:
+def _disc(shape: Tuple[int, ...], center: Iterable[float], radius: float) -> np.ndarray:
+    y, x = center
     row, column = np.ogrid[:shape[0], :shape[1]]
-    return np.hypot(row - center[0], column - center[1]) <= radius
+    return np.hypot(row - y, column - x) <= radius
 
 
 @functools.lru_cache(maxsize=4)

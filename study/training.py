@@ -1,6 +1,6 @@
 """One training: a task, a loss, a seed and a framework, and what came of it."""
 import time
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -9,7 +9,8 @@ from soft_dice import hard_dice
 from .losses import LOSSES
 from .tasks import TASKS, Images, Task
 
-FRAMEWORKS = ('gluon', 'caffe')
+Step = Callable[[], float]  # takes one, and returns the loss
+Predict = Callable[[np.ndarray], np.ndarray]  # images to classes, (N, 1, H, W)
 
 
 class Job(NamedTuple):
@@ -56,11 +57,10 @@ def train(job: Job) -> Dict[str, Any]:
             decided = predict(test.image)
             curve.append([taken, hard_dice(decided, test.label, len(task.classes)).tolist()])
     return {'settings': job.settings(), 'curve': curve, 'last_loss': loss,
-            'false_alarms': _false_alarms(decided, test, task.rare), 'seconds': seconds}
+            'false_alarms': false_alarms(decided, test, task.rare), 'seconds': seconds}
 
 
-def _begin(job: Job, task: Task) -> Any:
-    """The functions that take a step, and that decide the classes (N, 1, H, W) of images."""
+def _begin(job: Job, task: Task) -> Tuple[Step, Predict]:
     if job.framework == 'caffe':
         from . import on_caffe
         return on_caffe.begin(job, task)
@@ -68,11 +68,8 @@ def _begin(job: Job, task: Task) -> Any:
     return on_gluon.begin(job, task)
 
 
-def _false_alarms(decided: np.ndarray, test: Images, rare: int) -> Any:
+def false_alarms(decided: np.ndarray, test: Images, rare: int) -> Optional[float]:
+    """The share of the images without the rare class where some of it is found."""
     without = ~(test.label == rare).any(axis=(1, 2, 3))
     found = (decided == rare).any(axis=(1, 2, 3))
     return float(found[without].mean()) if without.any() else None
-
-
-Step = Callable[[], float]
-Predict = Callable[[np.ndarray], np.ndarray]

@@ -26,7 +26,7 @@ from study import gradients, on_caffe, on_gluon, pictures, report, results, wron
 from study.losses import LOSSES, caffe_layer, options
 from study.results import Result, jobs
 from study.tasks import TASKS, Images
-from study.training import Job, _false_alarms, train
+from study.training import Job, false_alarms, train
 
 # --- tasks ----------------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ def test_both_frameworks_have_the_same_network(name):
     gluon = sorted(each.shape for name, each in net.collect_params().items()
                    if name.endswith(('weight', 'bias')))
     if task.in_caffe:
-        other = make_net(on_caffe._network(task, shape), caffe.TEST)
+        other = make_net(on_caffe.network(task, shape), caffe.TEST)
         types = dict(zip(other._layer_names, (layer.type for layer in other.layers)))
         assert gluon == sorted(tuple(blob.shape) for layer, blobs in other.params.items()
                                if types[layer] in ('Convolution', 'Deconvolution')
@@ -185,7 +185,8 @@ def test_formula_of_the_gradient(form):
 def test_what_the_gradient_is_near_zero(form):
     """As the picture says it."""
     p = 1e-9
-    said = eval(form.small, {'n': gradients.RARE, 'P': gradients.PIXELS, 'p': p})
+    names = {'n': gradients.RARE, 'P': gradients.PIXELS, 'p': p}
+    said = eval(form.small.replace('2 p', '2 * p'), names)
     assert form.formula(np.array(p)) == pytest.approx(said, rel=0.02)
 
 
@@ -203,13 +204,13 @@ def test_a_training(framework):
     json.dumps(outcome)
 
 
-def test_false_alarms():
+def testfalse_alarms():
     label = np.zeros((4, 1, 2, 2))
     label[0, 0, 0, 0] = 1
     decided = np.zeros((4, 1, 2, 2))
     decided[0] = decided[1] = 1
     test = Images(np.zeros_like(label), label)
-    assert _false_alarms(decided, test, rare=1) == pytest.approx(1 / 3)
+    assert false_alarms(decided, test, rare=1) == pytest.approx(1 / 3)
     assert hard_dice(decided, label, 2)[1] == pytest.approx(2 / (8 + 1))
 
 
@@ -230,7 +231,8 @@ def everything(seeds=5):
     found = []
     for job in jobs(seeds):
         dice = [0.99] * len(TASKS[job.task].classes)
-        dice[TASKS[job.task].rare] = 0.95 - names.index(job.loss) / 100 - job.seed / 1000
+        dice[TASKS[job.task].rare] = round(
+            0.95 - names.index(job.loss) / 100 - job.seed / 1000, 4)
         outcome = made(job, dice, false_alarms=None if job.task == 'toy' else 0.25)
         outcome.pop('settings')
         found.append(Result(job, **outcome))
@@ -273,7 +275,7 @@ def test_when_a_result_reached_it():
 
 def rows_below(text, heading):
     """The cells of the first table after a heading, without its rule."""
-    lines = text.split(heading, 1)[1].strip().split('\n')
+    lines = text[text.index(heading):].split('\n')
     start = next(i for i, line in enumerate(lines) if line.startswith('| loss'))
     found = []
     for line in lines[start:]:
@@ -481,7 +483,7 @@ def test_caffe_trains_on_what_gluon_trains_on():
     net.initialize()
     net(mx.nd.array(image))
     with tempfile.TemporaryDirectory() as folder:
-        solver, _ = on_caffe._solver(job, task, Path(folder))
+        solver, _ = on_caffe.solver(job, task, Path(folder))
         for parameter, blob in zip(net.collect_params().values(),
                                    [blob for some in solver.net.params.values() for blob in some]):
             parameter.set_data(mx.nd.array(blob.data))
