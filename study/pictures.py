@@ -15,7 +15,7 @@ matplotlib.use('Agg')
 from matplotlib import pyplot  # noqa: E402 (after the choice above)
 
 GRADIENTS = report.PAGE.with_name('which-loss-gradients.png')
-ALT = {report.SEEDS: 'Dice of the rare class, a dot for each seed, a row for each loss',
+ALT = {report.SEEDS: 'Dice of the worst class, a dot for each seed, a row for each loss',
        report.CURVES: 'Dice of the lesions against the step of the training'}
 GREY, WRONG = '#c4c4c4', '#c0392b'
 COLORS = {'log': '#1b7837', 'log_batch': '#1b7837', 'dice_ce': '#1f77b4', 'ce': '#555555',
@@ -63,7 +63,7 @@ def draw_seeds(path: Path, gluon: Dict[str, Dict[str, List[Result]]]) -> None:
     places = np.arange(len(losses))[::-1]
     for axis, task in zip(axes[0], tasks):
         for place, loss in zip(places, losses):
-            values = [each.rare for each in gluon[task].get(loss, [])]
+            values = [each.worst for each in gluon[task].get(loss, [])]
             color = WRONG if LOSSES[loss].wrong else '#1f77b4'
             axis.plot([0, 1], [place, place], color='#eeeeee', linewidth=1, zorder=0)
             axis.scatter(values, [place] * len(values), s=30, color=color, alpha=0.55,
@@ -73,14 +73,13 @@ def draw_seeds(path: Path, gluon: Dict[str, Dict[str, List[Result]]]) -> None:
                           linewidth=2, clip_on=False)
         axis.set(xlim=(-0.02, 1.02), xticks=[0, 0.5, 0.9, 1], xticklabels=['0', '.5', '.9', '1'])
         axis.axvline(REACHED, color=GREY, linewidth=0.8, zorder=0)
-        axis.set_title(f'{TASKS[task].title}: {TASKS[task].classes[TASKS[task].rare]}', fontsize=10)
+        axis.set_title(TASKS[task].title, fontsize=10.5)
         axis.spines[['top', 'right', 'left']].set_visible(False)
         axis.tick_params(left=False)
     axes[0, 0].set_yticks(places, [report.title(loss) for loss in losses])
     for tick, loss in zip(axes[0, 0].get_yticklabels(), losses):
         tick.set_color(WRONG if LOSSES[loss].wrong else 'black')
-    figure.suptitle('Dice of the rare class on test images: a dot for each seed, a bar for their '
-                    'mean', fontsize=11)
+    figure.suptitle('Dice of the worst class: a dot for each seed, a bar for their mean')
     figure.tight_layout()
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
@@ -90,7 +89,7 @@ def _order(by_task: Sequence[Dict[str, List[Result]]]) -> List[str]:
     """Best in the mean over the tasks first, the wrong ones last."""
     def key(loss: str) -> Any:
         return (bool(LOSSES[loss].wrong),
-                -np.mean([report.rare(each[loss]) for each in by_task if loss in each]))
+                -np.mean([report.worst(each[loss]) for each in by_task if loss in each]))
     return sorted((loss for loss in LOSSES if any(loss in each for each in by_task)), key=key)
 
 
