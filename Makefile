@@ -32,7 +32,7 @@ help:
 	@echo "make bench      measure speed and memory against MONAI, nnU-Net and others (benchmarks/)"
 	@echo "make long-run   10,000 steps of changing sizes: memory flat, kernels like the reference"
 	@echo "make mutants    change one line after the other, and see that a test fails (mutation/)"
-	@echo "make study      train with every loss on four tasks, and write docs/which-loss.md: an hour"
+	@echo "make study      train with every loss on four tasks, and write docs/which-loss.md"
 	@echo "make originals  run the published losses anew that tests/test_presets.py compares with"
 	@echo "make clean      remove what tests, builds and the demo leave behind"
 	@echo "make clean-env  remove .runtime/, .runtime-matrix/ and the kernels built in them"

@@ -8,6 +8,7 @@ import concurrent.futures.process
 import fnmatch
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -76,9 +77,10 @@ def _train_all(out: Path, wanted: List[Job], processes: int) -> None:
                 results.save(out, running[each], each.result())
                 bar.set_postfix_str(running[each].name)
                 bar.update()
-        finally:
-            for each in running:
-                each.cancel()
+        except BaseException:  # or those that have begun would be waited for
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
 
 
 def _pool(processes: int) -> concurrent.futures.Executor:
@@ -138,4 +140,5 @@ def _positive(text: str) -> int:
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its processes end as well
     sys.exit(main())

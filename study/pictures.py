@@ -59,7 +59,7 @@ def draw_seeds(path: Path, gluon: Dict[str, Dict[str, List[Result]]]) -> None:
     tasks = [task for task, by_loss in gluon.items() if by_loss]
     losses = _order([gluon[task] for task in tasks])
     figure, axes = pyplot.subplots(1, len(tasks), sharey=True, squeeze=False, figsize=(
-        3.2 + 2.5 * len(tasks), 1.3 + 0.3 * len(losses)))
+        max(8, 3.2 + 2.5 * len(tasks)), 1.3 + 0.3 * len(losses)))
     places = np.arange(len(losses))[::-1]
     for axis, task in zip(axes[0], tasks):
         for place, loss in zip(places, losses):
@@ -112,7 +112,7 @@ def draw_curves(path: Path, by_loss: Dict[str, List[Result]]) -> None:
     for height, (value, loss) in zip(_apart([value for value, _ in sorted(ends)]), sorted(ends)):
         axis.annotate(LOSSES[loss].title, (steps[-1], value), (1.02, height), va='center',
                       textcoords='axes fraction', color=COLORS[loss], fontsize=9,
-                      arrowprops=dict(arrowstyle='-', color=GREY, linewidth=0.6))
+                      arrowprops=dict(arrowstyle='-', color=GREY, linewidth=0.6, relpos=(0, 0.5)))
     axis.set(ylim=(0, 1), xlim=(0, steps[-1]), xlabel='step', ylabel='Dice of the lesions')
     axis.set_title('How soon each loss finds the lesions: mean of the seeds and their range; grey: '
                    'the other losses', loc='left', fontsize=11)

@@ -71,8 +71,9 @@ def _summary(gluon: Dict[str, Dict[str, List[Result]]]) -> str:
     def cell(some: List[Result]) -> str:
         return f'{worst(some):.2f} ({min(each.worst for each in some):.2f})' if some else ''
 
-    return _table(['loss', *(TASKS[task].title for task in tasks)], [[title(loss), *(cell(gluon[task].get(loss, [])) for task in tasks)]
-                         for loss in sorted(losses, key=least)]) if tasks else ''
+    rows = [[title(loss), *(cell(gluon[task].get(loss, [])) for task in tasks)]
+            for loss in sorted(losses, key=least)]
+    return _table(['loss', *(TASKS[task].title for task in tasks)], rows) if tasks else ''
 
 
 def _details(task: str, by_loss: Dict[str, List[Result]]) -> str:

@@ -143,7 +143,7 @@ TASKS: Dict[str, Task] = {
     'lesions': Task(
         'lesions', 'The same slices; one in four has a bright spot of about ten pixels in its '
         'white matter.', functools.partial(slices, lesions=True), (*brain.CLASSES, LESION),
-        len(brain.CLASSES), 'unet', _schedule(300, 7, 0.01), in_caffe=True),
+        len(brain.CLASSES), 'unet', _schedule(600, 7, 0.01), in_caffe=True),
     'toy': Task(
         'toy', 'A large disc, and in it a brighter spot of six pixels, 0.6 % of an image of '
         '32 x 32; a network of two layers.', toy, ('background', 'disc', 'spot'), 2, 'two_layers',

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -15,7 +16,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 from backends import make_net
-from processes import HANG, surroundings
+from processes import HANG, ends, surroundings
 
 import gluon_dice
 from demo import brain
@@ -472,6 +473,26 @@ def test_the_command_in_both_frameworks(tmp_path):
              for framework in ('gluon', 'caffe')}
     assert {path.name for path in tmp_path.iterdir()} == names | {report.SEEDS}
     assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_leaves_its_results_and_no_process(tmp_path):
+    run = subprocess.Popen([sys.executable, '-m', 'study', '--only', 'toy/*', '--processes', '1',
+                            '--out', str(tmp_path)], stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, env=surroundings(), universal_newlines=True)
+    for _ in range(10 * HANG):
+        kept = list(tmp_path.glob('*.json'))
+        if kept or run.poll() is not None:
+            break
+        time.sleep(0.1)
+    with open(f'/proc/{run.pid}/task/{run.pid}/children') as file:
+        children = [int(each) for each in file.read().split()]
+    run.terminate()
+    _, err = run.communicate(timeout=HANG)
+    assert run.returncode == 2 and kept, err
+    assert err.endswith('study: stopped; the same command goes on from here\n')
+    assert children and all(map(ends, children))
+    assert not list(tmp_path.glob('*.unfinished'))
 
 
 def test_caffe_trains_on_what_gluon_trains_on():
