@@ -123,11 +123,11 @@ def draw_curves(path: Path, by_loss: Dict[str, List[Result]]) -> None:
 
 
 def _apart(heights: Sequence[float], gap: float = 0.05) -> List[float]:
-    """Rising heights, each at least the gap above the one before it."""
+    """Rising heights, at most 1, each at least the gap above the one before it."""
     moved: List[float] = []
     for height in heights:
         moved.append(max(height, moved[-1] + gap) if moved else height)
-    return moved
+    return [min(height, 1 - gap * above) for height, above in zip(moved, range(len(moved))[::-1])]
 
 
 def _plain(axis: Any) -> None:
