@@ -19,7 +19,7 @@ from backends import make_net
 from processes import HANG, ends, surroundings
 
 import gluon_dice
-from demo import brain
+from demo import brain, gluon_training
 from gluon_dice.gradcheck import check_loss
 from soft_dice import DiceCEOptions, DiceOptions, dice_ce_loss, hard_dice
 from study import __main__ as command
@@ -205,7 +205,27 @@ def test_a_training(framework):
     json.dumps(outcome)
 
 
-def testfalse_alarms():
+@pytest.mark.parametrize('framework', ['gluon', 'caffe'])
+def test_every_loss_begins_with_the_weights_of_its_seed(framework):
+    task, module = TASKS['toy'], {'gluon': on_gluon, 'caffe': on_caffe}[framework]
+    images = task.data('test', 0).image
+
+    def decided(loss, seed):
+        _, predict = module.begin(Job('toy', loss, framework, seed, 10), task)
+        return predict(images)
+
+    first = decided('ce', 0)
+    np.testing.assert_array_equal(first, decided('dice_ce', 0))
+    assert (first != decided('ce', 1)).any()
+
+
+def test_names_are_apart_and_inside_the_picture():
+    for heights in ([0.0, 0.0, 0.01, 0.5], [0.2, 0.97, 0.98, 1.0]):
+        moved = pictures._apart(heights, gap=0.05)
+        assert min(np.diff(moved)) > 0.0499 and 0 <= moved[0] and moved[-1] <= 1
+
+
+def test_false_alarms():
     label = np.zeros((4, 1, 2, 2))
     label[0, 0, 0, 0] = 1
     decided = np.zeros((4, 1, 2, 2))
@@ -495,20 +515,21 @@ def test_a_run_that_is_stopped_leaves_its_results_and_no_process(tmp_path):
     assert not list(tmp_path.glob('*.unfinished'))
 
 
-def test_caffe_trains_on_what_gluon_trains_on():
-    """The first step's loss of the same weights, which are Caffe's."""
-    task, job = TASKS['toy'], Job('toy', 'dice_ce', 'caffe', 0, 1)
-    batch = next(brain.batches(len(task.data('train', 0).image), task.schedule.batch_size, 0, True))
-    image, label = (each[batch] for each in task.data('train', 0))
-    net = on_gluon.network(task)
+def test_both_frameworks_train_alike_from_the_same_weights():
+    """Step by step: images, batches, loss, Adam and its falling rate.  The weights are Caffe's."""
+    task, steps = TASKS['toy'], 12
+    job = Job('toy', 'dice_ce', 'caffe', 0, steps)
+    net, data = on_gluon.network(task), task.data('train', 0)
     net.initialize()
-    net(mx.nd.array(image))
+    net(mx.nd.array(data.image[:1]))
     with tempfile.TemporaryDirectory() as folder:
-        solver, _ = on_caffe.solver(job, task, Path(folder))
-        for parameter, blob in zip(net.collect_params().values(),
-                                   [blob for some in solver.net.params.values() for blob in some]):
-            parameter.set_data(mx.nd.array(blob.data))
-        loss = on_gluon.block(LOSSES['dice_ce'], task, 0)(net(mx.nd.array(image)),
-                                                          mx.nd.array(label))
-    step, _ = on_caffe.begin(job, task)
-    assert step() == pytest.approx(float(loss.mean().asscalar()), rel=1e-5)
+        weights = [blob.data for some in on_caffe.solver(job, task, Path(folder))[0].net.params
+                   .values() for blob in some]
+        for parameter, each in zip(net.collect_params().values(), weights):
+            parameter.set_data(mx.nd.array(each))
+    gluon = gluon_training.stepper(net, on_gluon.block(LOSSES['dice_ce'], task, 0), data,
+                                   task.schedule, 0, steps)
+    in_caffe, _ = on_caffe.begin(job, task)
+    losses = np.array([[gluon(), in_caffe()] for _ in range(steps)])
+    assert losses[-1, 0] < 0.99 * losses[0, 0]
+    np.testing.assert_allclose(losses[:, 0], losses[:, 1], rtol=1e-4)
