@@ -15,7 +15,7 @@ BUNDLE_OUT := env-bundle-$(shell uname -m).tar
 # torch and the published losses, which a Python as old as that of .runtime/ cannot hold.
 TORCH := .runtime-originals
 
-.PHONY: help env env-bundle dist test check test-matrix lint demo demo-3d demo-distributed bench long-run originals mutants clean clean-env
+.PHONY: help env env-bundle dist test check test-matrix lint demo demo-3d demo-distributed bench long-run originals mutants study clean clean-env
 
 help:
 	@echo "make env        build .runtime/: Caffe and MXNet in one Python (environment/README.md)"
@@ -32,6 +32,7 @@ help:
 	@echo "make bench      measure speed and memory against MONAI, nnU-Net and others (benchmarks/)"
 	@echo "make long-run   10,000 steps of changing sizes: memory flat, kernels like the reference"
 	@echo "make mutants    change one line after the other, and see that a test fails (mutation/)"
+	@echo "make study      train with every loss on four tasks, and write docs/which-loss.md"
 	@echo "make originals  run the published losses anew that tests/test_presets.py compares with"
 	@echo "make clean      remove what tests, builds and the demo leave behind"
 	@echo "make clean-env  remove .runtime/, .runtime-matrix/ and the kernels built in them"
@@ -42,6 +43,7 @@ help:
 	@echo "BENCH=...          options of the benchmark, for example BENCH=--quick"
 	@echo "MATRIX=...         options of the matrix, for example MATRIX='--only core --python 3.13'"
 	@echo "MUTANTS=...        options of the mutation run, for example MUTANTS='--per-file 5 score'"
+	@echo "STUDY=...          options of the study, for example STUDY=--quick"
 	@echo "CAFFE=source       compile Caffe instead of taking that of Debian 11; CAFFE=debian: back again"
 	@echo "BUNDLE=...         build .runtime/ from the file of \`make env-bundle\`, without a network"
 	@echo "OUT=...            the file that \`make env-bundle\` writes, instead of $(BUNDLE_OUT)"
@@ -98,6 +100,9 @@ long-run: env
 mutants: env
 	$(PYTHON) -m mutation $(MUTANTS)
 
+study: env
+	$(PYTHON) -m study $(STUDY)
+
 originals: $(TORCH)/installed
 	$(TORCH)/bin/python tests/originals/make_data.py
 
@@ -108,7 +113,7 @@ $(TORCH)/installed: tests/originals/requirements.txt
 	touch $@
 
 clean:
-	rm -rf build dist .mypy_cache .pytest_cache .hypothesis .coverage htmlcov demo/out benchmarks/out mutation/out
+	rm -rf build dist .mypy_cache .pytest_cache .hypothesis .coverage htmlcov demo/out benchmarks/out mutation/out study/out
 	find . -name .runtime -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-env:

@@ -20,7 +20,7 @@ class Schedule(NamedTuple):
     """How a network is trained; its solver.prototxt and net in prototxt_examples/ say the same.
 
     The rate falls from ``learning_rate`` to 0 with the power ``power``. Every ``test_every`` steps
-    the test images are predicted.
+    the test images are predicted. ``loss`` is the demo's; the study brings its own.
     """
 
     steps: int
@@ -28,7 +28,7 @@ class Schedule(NamedTuple):
     learning_rate: float
     power: float
     test_every: int
-    loss: DiceOptions
+    loss: DiceOptions = DiceOptions()
 
 
 # A class that the network has lost, whose probabilities are all almost 0, gets almost no gradient

@@ -29,6 +29,7 @@ LEFT_OUT = {'test_benchmarks.py': 'measures this machine',
             'test_gluoncv.py': 'trains a network of gluoncv, which `.runtime/` has',
             'test_mutation.py': 'is about `make mutants`, which runs in `.runtime/`',
             'test_sanitizers.py': 'runs the kernels without Python',
+            'test_study.py': 'is about `make study`, which runs in `.runtime/`',
             'test_version_matrix.py': 'is about this command'}
 # Loads a processor for a minute and is about the judge, not the losses.
 CHECKER = 'test_check_gluon.py'
