@@ -191,7 +191,7 @@ def test_no_registry_is_named_in_the_project():
     texts += [path for folder in [*own, 'docs', 'prototxt_examples']
               for path in (root / folder).rglob('*')
               if path.suffix in ('.py', '.md', '.txt', '.prototxt') and path.is_file()]
-    assert len(own) == 10 and len(texts) > 150
+    assert len(own) == 11 and len(texts) > 150
     for path in texts:
         for host in ('pypi' + '.org', 'deb.' + 'debian', 'python' + 'hosted'):
             assert host not in path.read_text(encoding='utf-8', errors='replace'), path
