@@ -68,6 +68,15 @@ def implementation(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture(params=['0', '1', 'custom'], ids=['operators', 'native', 'custom'])
+def stage_one(request, monkeypatch):
+    """Stage 1 in MXNet's operators, in the kernels' operator, and as before MXNet 1.5."""
+    if request.param == 'custom':
+        monkeypatch.setattr('gluon_dice.compat.has_operators', lambda: False)
+    else:
+        monkeypatch.setenv('SOFT_DICE_NATIVE', request.param)
+
+
 @pytest.fixture
 def kernels(monkeypatch):
     """The kernels, or an error."""

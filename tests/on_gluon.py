@@ -42,24 +42,36 @@ def gluon_hybrid(arrays: Arrays, options: Options) -> Evaluated:
     return differentiate(loss, arrays)
 
 
-class Net(mx.gluon.HybridBlock):
-    """The loss inside a network: it only ever sees Symbols."""
+class Around(mx.gluon.HybridBlock):
+    """A loss inside a network: it only ever sees Symbols."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, loss: mx.gluon.Block) -> None:
         super().__init__()
         with self.name_scope():
-            self.loss = family(options).block(options)
+            self.loss = loss
 
     def hybrid_forward(self, F: Any, *inputs: Any) -> Any:
         return self.loss(F.identity(inputs[0]), *inputs[1:])
+
+
+class Net(Around):
+    """The loss of these options inside a network."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(family(options).block(options))
 
 
 MODES = ('imperative', 'hybridized', 'nested')
 
 
 def in_mode(mode: str, options: Options) -> Any:
+    """The loss of these options, as :func:`put_in_mode`."""
+    return put_in_mode(mode, family(options).block(options))
+
+
+def put_in_mode(mode: str, loss: mx.gluon.Block) -> Any:
     """The loss, hybridized or inside a network too; the last two with static buffers."""
-    loss = Net(options) if mode == 'nested' else family(options).block(options)
+    loss = Around(loss) if mode == 'nested' else loss
     if mode != 'imperative':
         loss.hybridize(**STATIC)
     return loss

@@ -3,11 +3,10 @@ import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, gluon
-from on_gluon import MODES, assert_survives_export, ndarray
-from releases import STATIC
+from on_gluon import MODES, Around, assert_survives_export, ndarray, put_in_mode
 from tolerances import TOLERANCE
 
-from gluon_dice import AuxLoss, DiceCELoss, SoftDiceLoss, compat
+from gluon_dice import AuxLoss, DiceCELoss, SoftDiceLoss
 from soft_dice import DiceCEOptions, DiceOptions, dice_ce_loss_vjp, soft_dice_loss_vjp
 from soft_dice.gradcheck import relative_error
 
@@ -18,31 +17,7 @@ UPSTREAM = np.array([1.5, -0.5])
 CE = DiceCEOptions(ignore_label=-1)
 
 
-@pytest.fixture(params=['0', '1', 'custom'], ids=['operators', 'native', 'custom'], autouse=True)
-def stage_one(request, monkeypatch):
-    if request.param == 'custom':
-        monkeypatch.setattr(compat, 'has_operators', lambda: False)
-    else:
-        monkeypatch.setenv('SOFT_DICE_NATIVE', request.param)
-
-
-class Net(gluon.HybridBlock):
-    """The loss inside a network."""
-
-    def __init__(self, loss):
-        super().__init__()
-        with self.name_scope():
-            self.loss = loss
-
-    def hybrid_forward(self, F, pred, *others):
-        return self.loss(F.identity(pred), *others)
-
-
-def in_mode(mode, loss):
-    loss = Net(loss) if mode == 'nested' else loss
-    if mode != 'imperative':
-        loss.hybridize(**STATIC)
-    return loss
+pytestmark = pytest.mark.usefixtures('stage_one')
 
 
 def run(loss, preds, *others, ctx=None):
@@ -71,7 +46,7 @@ def assert_sum(found, preds, weights, label=LABEL):
     (dict(), [1, 0.2]), (dict(aux_weight=0.5), [1, 0.5]), (dict(aux_weight=0.5), [1, 0.5, 0.5]),
     (dict(aux_weight=0.5), [1])], ids=['default', 'half', 'two heads', 'no head'])
 def test_is_the_sum_of_the_outputs_losses(mode, keywords, weights):
-    loss = in_mode(mode, AuxLoss(DiceCELoss(CE), **keywords))
+    loss = put_in_mode(mode, AuxLoss(DiceCELoss(CE), **keywords))
     preds = PREDS[:len(weights)]
     for _ in range(2):  # the second pass reuses the buffers of the first
         assert_sum(run(loss, preds, LABEL), preds, weights)
@@ -125,7 +100,7 @@ def test_outputs_in_a_list_with_pixel_weights():
 
 
 def test_exported_graph_is_loaded_again(tmp_path):
-    net = Net(AuxLoss(DiceCELoss(CE)))
+    net = Around(AuxLoss(DiceCELoss(CE)))
     net.hybridize()
     assert_survives_export(net, [ndarray(each) for each in (*PREDS[:2], LABEL)], tmp_path)
 

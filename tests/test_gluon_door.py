@@ -3,7 +3,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 from cases import Arrays
-from on_gluon import MODES, differentiate, in_mode, ndarray
+from on_gluon import MODES, Around, differentiate, in_mode, ndarray
 from releases import STATIC
 from tolerances import TOLERANCE
 
@@ -17,15 +17,6 @@ P, Q = mx.nd.zeros((2, 3, 4, 5)), mx.nd.zeros((2, 4, 5))
 NUMPY = np.zeros((2, 4, 5), 'int64')
 USE = (r"for all of a network's outputs use AuxLoss\(loss\)\(\*outputs, label\) or "
        r'DeepSupervision\(loss\)\(outputs, label\); got ')
-
-
-@pytest.fixture(params=['0', '1', 'custom'], ids=['operators', 'native', 'custom'])
-def stage_one(request, monkeypatch):
-    """Stage 1 in MXNet's operators, in the kernels' operator, and as before MXNet 1.5."""
-    if request.param == 'custom':
-        monkeypatch.setattr(compat, 'has_operators', lambda: False)
-    else:
-        monkeypatch.setenv('SOFT_DICE_NATIVE', request.param)
 
 
 # --- what is no input -----------------------------------------------------------------------------
@@ -158,18 +149,6 @@ def test_bool_in_a_symbol(told, dtype):
     arrays = {'pred': ndarray(SCORE), 'label': ndarray(MASK.astype(dtype))}
     found = SoftDiceLoss()(pred, label).bind(mx.cpu(), arrays).forward()[0].asnumpy()
     assert relative_error(found, soft_dice_loss_vjp(SCORE, MASK)[0]) <= TOLERANCE['loss, float32']
-
-
-class Around(mx.gluon.HybridBlock):
-    """The loss inside a network."""
-
-    def __init__(self, loss):
-        super().__init__()
-        with self.name_scope():
-            self.loss = loss
-
-    def hybrid_forward(self, F, pred, *others):
-        return self.loss(F.identity(pred), *others)
 
 
 class TwoScales(Around):
