@@ -2236,16 +2236,18 @@ def times(upstream, slopes, plan):
 
     upstream : of the loss's shape, (N,) or (N, K).
     """
-    of_batch = _np_broadcast_to(upstream.sum(axis=0), upstream.shape)
-    of_counts = of_batch if plan.dice.batch_dice else upstream
-    of_entropy = of_batch if plan.ce_batch else upstream
+
+    def of_rows(over_batch):
+        """Where sums are added up over the batch, every sample's loss depends on all samples'."""
+        return _np_broadcast_to(upstream.sum(axis=0), upstream.shape) if over_batch else upstream
+    of_counts = of_rows(plan.dice.batch_dice)
 
     def of_all(slope):
         derivative = np.zeros((len(slope), plan.num_classes))
         derivative[:, list(plan.counted)] = of_counts.reshape(len(slope), -1) * slope
         return derivative
     return Slopes(of_all(slopes.intersection), of_all(slopes.pred_sum), None
-            if slopes.entropy is None else of_entropy * slopes.entropy)
+            if slopes.entropy is None else of_rows(plan.ce_batch) * slopes.entropy)
 
 
 def checked_vjp(vjp, loss_shape, pred_shape):

@@ -136,10 +136,11 @@ def times(upstream: np.ndarray, slopes: Slopes, plan: Plan) -> Slopes:
 
     upstream : of the loss's shape, (N,) or (N, K).
     """
-    # Where sums are added up over the batch, every sample's loss depends on all samples' sums.
-    of_batch = np.broadcast_to(upstream.sum(axis=0), upstream.shape)
-    of_counts = of_batch if plan.dice.batch_dice else upstream
-    of_entropy = of_batch if plan.ce_batch else upstream
+    def of_rows(over_batch: bool) -> np.ndarray:
+        """Where sums are added up over the batch, every sample's loss depends on all samples'."""
+        return np.broadcast_to(upstream.sum(axis=0), upstream.shape) if over_batch else upstream
+
+    of_counts = of_rows(plan.dice.batch_dice)
 
     def of_all(slope: np.ndarray) -> np.ndarray:
         derivative = np.zeros((len(slope), plan.num_classes))  # 0 for a class that does not count
@@ -147,7 +148,7 @@ def times(upstream: np.ndarray, slopes: Slopes, plan: Plan) -> Slopes:
         return derivative
 
     return Slopes(of_all(slopes.intersection), of_all(slopes.pred_sum),
-                  None if slopes.entropy is None else of_entropy * slopes.entropy)
+                  None if slopes.entropy is None else of_rows(plan.ce_batch) * slopes.entropy)
 
 
 def checked_vjp(vjp: Callable[[np.ndarray, Optional[np.ndarray]], np.ndarray],
